@@ -1,0 +1,85 @@
+"""Where every weight lies: from a network package to the words of the read-only memories.
+
+The array adds ``u`` or ``top - u`` (see :mod:`hw.dot`), so the wanted ``sum w * (u - zero)`` is
+its sum minus ``top * n_neg + zero * (n_pos - n_neg)``, a constant per output channel. Half a unit
+of the following shift is taken off the constant, which rounds to nearest for free.
+"""
+
+import numpy as np
+
+from hw.pipeline import Contents
+
+from .network import PIXEL_ZERO
+
+__all__ = ["contents", "weight_map"]
+
+
+def _words(bits):
+    """Integers from ``bool[n, width]``, bit 0 first."""
+    packed = np.packbits(bits, axis=1, bitorder="little")
+    return [int.from_bytes(row.tobytes(), "little") for row in packed]
+
+
+def _layer_inversions(weights, layer, lanes):
+    """Inversion bits ``bool[group, word, result channel * 3 * slice channel]`` of one layer."""
+    cout, cin = weights.shape[:2]
+    padded = np.zeros((cout, layer.slices * lanes.slice_channels, 3, 3), bool)
+    padded[:, :cin] = weights < 0
+    w = padded.reshape(layer.out_groups, lanes.groups, lanes.result_channels,
+                       layer.slices, lanes.slice_channels, 3, 3)
+    # -> group, out group, kernel row, slice | result channel, kernel column, channel
+    w = w.transpose(1, 0, 5, 3, 2, 6, 4)
+    return w.reshape(lanes.groups, layer.out_groups * 3 * layer.slices, -1)
+
+
+def _layer_constants(network, weights, layer, digits):
+    """What to take off the array's sums, ``int[cout]``."""
+    negative = (weights < 0).sum((1, 2, 3)).astype(np.int64)
+    positive = weights[0].size - negative
+    top, zero = network.top, network.zero
+    if layer.from_image:
+        top, zero = (1 << digits * network.act_bits) - 1, PIXEL_ZERO
+    constant = top * negative + zero * (positive - negative)
+    return constant - (1 << layer.shift - 1) if layer.shift > 0 else constant
+
+
+def contents(package, schedule):
+    """The :class:`hw.pipeline.Contents` of a package on a schedule."""
+    lanes, network = schedule.lanes, package.network
+    layers = [(layer, package.weights[layer.name]) for layer in schedule.layers]
+    inversions = np.concatenate(
+        [_layer_inversions(weights, layer, lanes) for layer, weights in layers], axis=1)
+    constants = np.concatenate(
+        [_layer_constants(network, weights, layer, schedule.digits) for layer, weights in layers])
+    # Wide enough for any weights: a new network of the same plan fits the same gateware.
+    bits = schedule.acc_bits + 2
+    rows = constants.reshape(-1, lanes.result_channels)
+    words = [sum((int(value) & (1 << bits) - 1) << bits * j for j, value in enumerate(row))
+             for row in rows]
+    head = package.weights["head"].reshape(-1, lanes.result_channels) < 0
+    return Contents([_words(group) for group in inversions], words, bits, _words(head))
+
+
+def weight_map(network, schedule):
+    """Manifest of the init files, JSON-ready: which layer and bits lie where."""
+    lanes = schedule.lanes
+    return {
+        "bit": "1 where the weight is -1",
+        "weights": {
+            "files": [f"weights{g}.hex" for g in range(lanes.groups)],
+            "word": "step of a layer: address = first + (out_group * 3 + kernel_row) * slices"
+                    " + slice",
+            "bit": "(result_channel * 3 + kernel_column) * slice_channels + channel",
+            "output": "out_group * outputs + file * result_channels + result_channel",
+            "input": "slice * slice_channels + channel",
+            "layers": {layer.name: {"first": layer.weights, "out_groups": layer.out_groups,
+                                    "slices": layer.slices} for layer in schedule.layers}},
+        "constants": {
+            "files": ["constants.hex"],
+            "word": "address = first + output // result_channels",
+            "layers": {layer.name: {"first": layer.constants} for layer in schedule.layers}},
+        "head": {
+            "files": ["head.hex"],
+            "word": "address = class * (features / result_channels) + channel // result_channels",
+            "bit": "channel % result_channels", "features": network.features},
+    }

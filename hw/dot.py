@@ -1,0 +1,145 @@
+"""±1 dot product with accumulator: the arithmetic core.
+
+With ``u`` an unsigned code and an inversion bit set where the weight is -1, the array adds
+``u`` or ``2**b - 1 - u``: an unsigned sum, whose distance from the signed one is a constant per
+output channel (:meth:`gen.layout` folds it into the result's rounding constant).
+"""
+
+from dataclasses import dataclass
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .carry import ACCUMULATE, ADD, ADD_XOR, CarryChain
+from .target import has_carry_cells
+
+__all__ = ["Dot", "DotUnit"]
+
+ADDERS_PER_CHAIN = 8
+
+
+@dataclass(frozen=True)
+class Dot:
+    """``acc = (acc, acc << bits or 0) + sum(u ^ inversion)`` over ``lanes`` codes of ``bits`` bits.
+
+    Parameters
+    ----------
+    lanes : int
+        Products per cycle.
+    bits : int
+        Of a code; also the shift between the digits of a pixel.
+    acc_bits : int
+        Of the accumulator, which wraps.
+    """
+
+    lanes: int
+    bits: int
+    acc_bits: int
+
+    @property
+    def latency(self):
+        """Cycles from codes to captured result: a register after every adder, the result's."""
+        return ceil_log2(self.lanes) + 1
+
+    def compute(self, x, invert):
+        """Sum that one step adds: ``x`` int[..., lanes], ``invert`` bool[..., lanes]."""
+        top = (1 << self.bits) - 1
+        return (x ^ (invert * top)).sum(-1)
+
+    def create(self):
+        """Gateware for these numbers."""
+        return DotUnit(self)
+
+
+class DotUnit(wiring.Component):
+    """Gateware for :class:`Dot`.
+
+    Members
+    -------
+    x : ``In(ArrayLayout(bits, lanes))``
+        Codes of a step.
+    invert : ``In(lanes)``
+        Bit set where the weight is -1.
+    shift, clear, capture : In
+        With the same timing as the *sum* of the step (``ceil_log2(lanes)`` cycles after ``x``):
+        shift the accumulator by a digit before adding; start at 0 in the next cycle; keep the sum
+        in ``result``.
+    result : ``Out(acc_bits)``
+        The accumulated sum at the last ``capture``.
+    """
+
+    def __init__(self, dot):
+        self.dot = dot
+        super().__init__({
+            "x": In(data.ArrayLayout(dot.bits, dot.lanes)), "invert": In(dot.lanes),
+            "shift": In(1), "clear": In(1), "capture": In(1), "result": Out(dot.acc_bits)})
+
+    def elaborate(self, platform):
+        m = Module()
+        acc = Signal(self.dot.acc_bits)
+        body = self._carry_cells if has_carry_cells(platform) else self._words
+        total = body(m, acc)
+        m.d.sync += acc.eq(Mux(self.clear, 0, total))
+        with m.If(self.capture):
+            m.d.sync += self.result.eq(total)
+        return m
+
+    def _words(self, m, acc):
+        terms = [self.x[i] ^ self.invert[i].replicate(self.dot.bits)
+                 for i in range(self.dot.lanes)]
+        while len(terms) > 1:
+            terms = [sum(terms[i:i + 2], Const(0, 0)) for i in range(0, len(terms), 2)]
+        added = terms[0]
+        for _ in range(self.dot.latency - 1):
+            held = Signal(added.shape())
+            m.d.sync += held.eq(added)
+            added = held
+        total = Signal(self.dot.acc_bits)
+        m.d.comb += total.eq(Mux(self.shift, acc << self.dot.bits, acc) + added)
+        return total
+
+    def _carry_cells(self, m, acc):
+        dot, chains = self.dot, []
+
+        def chain():
+            if not chains or len(chains[-1][1]) == ADDERS_PER_CHAIN:
+                chains.append((CarryChain(), []))
+            chains[-1][1].append(None)
+            return chains[-1][0]
+
+        def held(value):
+            register = Signal(len(value), reset_less=True)
+            m.d.sync += register.eq(value)
+            return register
+
+        terms, first = [self.x[i] for i in range(dot.lanes)], True
+        if dot.lanes == 1:
+            raise ValueError("Lanes must be at least 2, not 1")
+        while len(terms) > 1:
+            level = []
+            for i in range(0, len(terms) - 1, 2):
+                a, b = terms[i], terms[i + 1]
+                width = max(len(a), len(b))
+                bits_a, bits_b = ([v[k] if k < len(v) else Const(0) for k in range(width)]
+                                  for v in (a, b))
+                if first:
+                    pins = (bits_a, [self.invert[i]] * width, bits_b, [self.invert[i + 1]] * width)
+                else:
+                    pins = (bits_a, bits_b, [Const(0)] * width, [Const(1)] * width)
+                level.append(held(chain().add(ADD_XOR if first else ADD, *pins)))
+            if len(terms) % 2:
+                odd = terms[-1]
+                if first:
+                    odd = odd ^ self.invert[dot.lanes - 1].replicate(dot.bits)
+                level.append(held(odd))
+            terms, first = level, False
+        added = terms[0]
+        bits = [added[k] if k < len(added) else Const(0) for k in range(dot.acc_bits)]
+        shifted = [acc[k - dot.bits] if k >= dot.bits else Const(0) for k in range(dot.acc_bits)]
+        total = chain().add(ACCUMULATE, bits[:dot.acc_bits], [self.shift] * dot.acc_bits,
+                            list(acc), shifted, carry=False)
+        for members, _ in chains:
+            members.emit(m)
+        return total

@@ -1,0 +1,115 @@
+"""Global pooling and the 1x1 head: the sums of every channel, then one class after another.
+
+Pooling commutes with the 1x1 convolution, so a score is
+``sum over channels of w * (sum over pixels of u - n * z)``.
+"""
+
+from amaranth import *
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .memory import READ_LATENCY, Rom
+from .pipe import delayed
+from .results import codes_layout
+
+__all__ = ["SCORE_SHAPE", "HeadUnit"]
+
+SCORE_SHAPE = data.StructLayout({"score": signed(32), "last": 1})
+
+
+class HeadUnit(wiring.Component):
+    """Sums the codes of the last convolution, then scores the classes, a word of channels a cycle.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    words : sequence of int
+        Head weights, class by class, ``result_channels`` bits a word, set where the weight is -1.
+
+    Members
+    -------
+    valid, start, end, slice, codes : In
+        Codes of the last convolution: word ``slice`` of these pixels; ``start`` with the words
+        of the first pixels of a frame, ``end`` with its last word.
+    free : ``Out(1)``
+        The sums may be overwritten.
+    scores : ``Out(stream)``
+        Class after class.
+    """
+
+    def __init__(self, schedule, words):
+        self.schedule = schedule
+        self.slices = schedule.features // schedule.lanes.result_channels
+        self.rom = Rom("head", schedule.lanes.result_channels, words)
+        super().__init__({
+            "valid": In(1), "start": In(1), "end": In(1), "slice": In(range(max(2, self.slices))),
+            "codes": In(codes_layout(schedule)), "free": Out(1),
+            "scores": Out(stream.Signature(SCORE_SHAPE))})
+
+    def elaborate(self, platform):
+        m = Module()
+        y, channels = self.schedule, self.schedule.lanes.result_channels
+        pixels = y.head_pixels
+        sum_shape = unsigned((pixels * ((1 << y.act_bits) - 1)).bit_length())
+        word_shape = data.ArrayLayout(sum_shape, channels)
+        m.submodules.sums = sums = memory.Memory(shape=word_shape, depth=max(2, self.slices),
+                                                 init=[])
+        write, read = sums.write_port(), sums.read_port(domain="comb")
+
+        # Over the pixels of a word in two cycles, then read, add and write in one.
+        half = [Signal(word_shape, name=f"half{k}", reset_less=True) for k in range(2)]
+        added = Signal(word_shape, reset_less=True)
+        for j in range(channels):
+            column = [codes[j] for codes in self.codes]
+            m.d.sync += [half[0][j].eq(sum(column[0::2])), half[1][j].eq(sum(column[1::2])),
+                         added[j].eq(half[0][j] + half[1][j])]
+        valid, start, end = delayed(m, Cat(self.valid, self.start, self.end & self.valid), 2,
+                                    state=True)
+
+        scoring = Signal()
+        k = Signal(range(max(2, self.slices)))
+        m.d.comb += [
+            write.addr.eq(delayed(m, self.slice, 2)), write.en.eq(valid),
+            read.addr.eq(Mux(scoring, k, write.addr)),
+            *(write.data[j].eq(added[j] + Mux(start, 0, read.data[j])) for j in range(channels))]
+
+        # Scores: a word of channels a cycle, then the class's score waits until it's taken.
+        class_end = k == self.slices - 1
+        j_class = Signal(range(y.classes))
+        issue, word = Signal(), Signal(range(max(2, y.classes * self.slices)))
+        m.submodules.rom = self.rom
+        m.d.comb += self.rom.addr.eq(word)
+        with m.FSM() as fsm:
+            with m.State("SUM"):
+                m.d.sync += [k.eq(0), j_class.eq(0), word.eq(0)]
+                with m.If(end):
+                    m.next = "CLASS"
+            with m.State("CLASS"):
+                m.d.comb += [scoring.eq(1), issue.eq(1)]
+                m.d.sync += [k.eq(k + 1), word.eq(word + 1)]
+                with m.If(class_end):
+                    m.d.sync += k.eq(0)
+                    m.next = "SCORE"
+            with m.State("SCORE"):
+                with m.If(self.scores.valid & self.scores.ready):
+                    m.d.sync += j_class.eq(j_class + 1)
+                    m.next = "CLASS"
+                    with m.If(self.scores.payload.last):
+                        m.next = "SUM"
+        m.d.comb += self.free.eq(fsm.ongoing("SUM"))
+
+        adding, first, last = delayed(m, Cat(issue, issue & (k == 0), issue & class_end),
+                                      READ_LATENCY + 2, state=True)
+        centred = [delayed(m, (read.data[j] - pixels * (1 << y.act_frac)).as_signed(),
+                           READ_LATENCY) for j in range(channels)]
+        weighed = [delayed(m, Mux(self.rom.data[j], -v, v), 1) for j, v in enumerate(centred)]
+        total = delayed(m, sum(weighed), 1)
+        score = self.scores.payload.score
+        with m.If(adding):
+            m.d.sync += score.eq(Mux(first, 0, score) + total)
+        m.d.comb += self.scores.payload.last.eq(j_class == y.classes - 1)
+        with m.If(last):
+            m.d.sync += self.scores.valid.eq(1)
+        with m.Elif(self.scores.ready):
+            m.d.sync += self.scores.valid.eq(0)
+        return m

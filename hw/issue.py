@@ -1,0 +1,174 @@
+"""Issue sequencer: counts out the steps of a frame, one a cycle.
+
+Cycle numbers (``t0`` is the step's own cycle): map address at ``t3``, map word at ``t5``,
+codes in the first group of the array at ``t6``, weight address at ``t4``, weights at ``t6``.
+"""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .memory import READ_LATENCY
+from .pipe import delayed
+from .schedule import LayerTable
+
+__all__ = ["ADDRESS_DELAY", "ARRAY_DELAY", "MIN_GAP", "IssueSequencer"]
+
+ADDRESS_DELAY = 3                             # cycles from a step to its map address
+ARRAY_DELAY = ADDRESS_DELAY + READ_LATENCY + 1  # cycles from a step to its codes in group 0
+MIN_GAP = 2                                   # cycles between two layers
+
+
+class IssueSequencer(wiring.Component):
+    """Walks the layers' loops (see :class:`.schedule.LayerSchedule`).
+
+    Members
+    -------
+    image_full : ``In(1)``
+        The first layer starts when an image is loaded.
+    image_done : ``Out(1)``
+        Pulse: the image has been read for the last time.
+    head_free : ``In(1)``
+        The last layer starts when the head can take its pooled sums.
+    frame_start : ``Out(1)``
+        Pulse with the first step of a frame.
+    address, left, right : Out
+        Word addresses for the middle columns and the two halo columns (at ``t3``).
+    source : ``Out(StructLayout)``
+        What the window does with the words (at ``t5``).
+    weights : ``Out``
+        Weight address (at ``t4``).
+    control : ``Out(StructLayout)``
+        ``active``, ``shift``, ``last`` of the step (at ``t6``, together with the codes).
+    """
+
+    def __init__(self, schedule, weight_depth):
+        self.schedule = schedule
+        address = range(max(2, 2 * schedule.map_words, schedule.image_words))
+        self.source_layout = data.StructLayout({
+            "image": 1, "digit": range(max(2, schedule.digits)),
+            "pad_row": 1, "pad_left": 1, "pad_right": 1})
+        self.control_layout = data.StructLayout({"active": 1, "shift": 1, "last": 1})
+        super().__init__({
+            "image_full": In(1), "image_done": Out(1), "head_free": In(1),
+            "frame_start": Out(1),
+            "address": Out(address), "left": Out(address), "right": Out(address),
+            "source": Out(self.source_layout), "weights": Out(range(max(2, weight_depth))),
+            "control": Out(self.control_layout)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.table = table = LayerTable(self.schedule, {
+            "gap": lambda y: y.gap - MIN_GAP,
+            "rows": lambda y: y.rows - 1, "x_groups": lambda y: y.x_groups - 1,
+            "out_groups": lambda y: y.out_groups - 1, "digits": lambda y: y.digits - 1,
+            "slices": lambda y: y.slices - 1, "bubbles": lambda y: y.bubbles,
+            "stride2": lambda y: y.stride == 2, "image": lambda y: y.from_image,
+            "last": lambda y: y.last, "source": lambda y: y.source,
+            "weights": lambda y: y.weights, "row_words": lambda y: y.row_words,
+            "step": lambda y: 3 * y.slices})
+        cfg = table.row
+
+        def counter(field):
+            return Signal(cfg[field].shape())
+
+        gap, row, x_group, out_group = map(counter, ("gap", "rows", "x_groups", "out_groups"))
+        digit, s, bubble = map(counter, ("digits", "slices", "bubbles"))
+        ky = Signal(2)
+        k = Signal(cfg.step.shape())               # step within a digit
+        row_base = Signal(self.address.shape())    # address of the middle kernel row
+        x_base = Signal(self.address.shape())
+        w_base = Signal(self.weights.shape())
+
+        running, in_bubble = Signal(), Signal()
+        s_end, x_end, row_end, out_end, digit_end = (Signal() for _ in range(5))
+        digit_done, result_done, pixels_done, row_done, layer_done = (Signal() for _ in range(5))
+        products_done = Signal()
+        m.d.comb += [
+            s_end.eq(s == cfg.slices), x_end.eq(x_group == cfg.x_groups),
+            row_end.eq(row == cfg.rows), out_end.eq(out_group == cfg.out_groups),
+            digit_end.eq(digit == cfg.digits),
+            digit_done.eq(running & ~in_bubble & s_end & (ky == 2)),
+            products_done.eq(digit_done & digit_end),
+            result_done.eq(Mux(in_bubble, bubble == cfg.bubbles - 1,
+                               products_done & (cfg.bubbles == 0))),
+            pixels_done.eq(result_done & out_end),
+            row_done.eq(pixels_done & x_end),
+            layer_done.eq(row_done & row_end),
+        ]
+
+        with m.FSM():
+            with m.State("INIT"):
+                m.d.sync += [row.eq(0), x_group.eq(0), out_group.eq(0), digit.eq(0), ky.eq(0),
+                             s.eq(0), k.eq(0), bubble.eq(0), in_bubble.eq(0), gap.eq(cfg.gap),
+                             row_base.eq(cfg.source), x_base.eq(0), w_base.eq(cfg.weights)]
+                m.next = "WAIT"
+            with m.State("WAIT"):
+                with m.If(gap != 0):
+                    m.d.sync += gap.eq(gap - 1)
+                with m.Elif((~cfg.image | self.image_full) & (~cfg.last | self.head_free)):
+                    m.d.comb += self.frame_start.eq(cfg.image)
+                    m.next = "RUN"
+            with m.State("RUN"):
+                m.d.comb += running.eq(1)
+                with m.If(in_bubble):
+                    m.d.sync += bubble.eq(bubble + 1)
+                with m.Else():
+                    m.d.sync += [s.eq(s + 1), k.eq(k + 1)]
+                    with m.If(s_end):
+                        m.d.sync += [s.eq(0), ky.eq(ky + 1)]
+                with m.If(digit_done):
+                    m.d.sync += [ky.eq(0), k.eq(0), digit.eq(digit + 1)]
+                with m.If(products_done):
+                    m.d.sync += [digit.eq(0), in_bubble.eq(cfg.bubbles != 0)]
+                with m.If(result_done):
+                    m.d.sync += [bubble.eq(0), in_bubble.eq(0), out_group.eq(out_group + 1),
+                                 w_base.eq(w_base + cfg.step)]
+                with m.If(pixels_done):
+                    m.d.sync += [out_group.eq(0), w_base.eq(cfg.weights),
+                                 x_group.eq(x_group + 1), x_base.eq(x_base + cfg.slices + 1)]
+                with m.If(row_done):
+                    m.d.sync += [x_group.eq(0), x_base.eq(0), row.eq(row + 1),
+                                 row_base.eq(row_base + (cfg.row_words << cfg.stride2))]
+                with m.If(layer_done):
+                    m.d.comb += table.advance.eq(1)
+                    m.next = "INIT"
+
+        # Addresses, a short sum a cycle.
+        base, middle = Signal(self.address.shape()), Signal(self.address.shape())
+        s1, ky1, row_words = (delayed(m, value, 1) for value in (s, ky, cfg.row_words))
+        slices = delayed(m, cfg.slices, 2) + 1
+        m.d.sync += base.eq(row_base + x_base)
+        rise = Signal(signed(len(row_words) + 1))
+        with m.Switch(ky1):
+            with m.Case(0):
+                m.d.comb += rise.eq(-row_words)
+            with m.Case(2):
+                m.d.comb += rise.eq(row_words)
+        m.d.sync += [
+            middle.eq(base + s1 + rise),
+            self.address.eq(middle),
+            self.left.eq(middle - slices),
+            self.right.eq(middle + slices),
+        ]
+
+        source = Signal(self.source_layout)
+        m.d.comb += [
+            source.image.eq(cfg.image), source.digit.eq(digit),
+            # A strided layer's lowest row never reaches the padding: sides are even.
+            source.pad_row.eq((row == 0) & (ky == 0) | row_end & (ky == 2) & ~cfg.stride2),
+            source.pad_left.eq(x_group == 0), source.pad_right.eq(x_end),
+            self.source.eq(delayed(m, source, ARRAY_DELAY - 1)),
+        ]
+        weights = Signal(self.weights.shape())
+        m.d.sync += weights.eq(w_base + k)
+        m.d.comb += self.weights.eq(delayed(m, weights, ARRAY_DELAY - READ_LATENCY - 1))
+
+        control = Signal(self.control_layout)
+        m.d.comb += [
+            control.active.eq(running & ~in_bubble), control.last.eq(products_done),
+            control.shift.eq((digit != 0) & (ky == 0) & (s == 0)),
+            self.image_done.eq(layer_done & cfg.image),
+        ]
+        m.d.comb += self.control.eq(delayed(m, control, ARRAY_DELAY, state=True))
+        return m

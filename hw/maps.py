@@ -1,0 +1,174 @@
+"""Feature maps in block RAM, one memory per pixel column.
+
+Column ``x mod P`` of a map lies in bank ``x mod P``, a word holding the channels of one pixel. A
+window of P pixels needs one more on either side: the right neighbour of the last bank's pixel is
+bank 0 of the next group, the left neighbour of the first one's is bank P-1 of the group before.
+Both banks are therefore stored twice, the copies being read at the neighbour's address.
+"""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from gen.network import PIXEL_BITS, PIXEL_ZERO
+
+from .array import step_layout
+from .memory import Ram
+
+__all__ = ["ColumnMemory", "ImageLoader", "Window"]
+
+
+class ColumnMemory(wiring.Component):
+    """Words of ``parts * part_bits`` bits in ``pixels + 2`` columns, written a part at a time.
+
+    Parameters
+    ----------
+    pixels, parts, part_bits, depth : int
+    halo : tuple of str
+        Which copies exist: ``"left"`` (of the last bank), ``"right"`` (of the first).
+
+    Members
+    -------
+    w_en : ``In(pixels)``; w_addr, w_part : In; w_data : ``In(ArrayLayout(part_bits, pixels))``
+    r_addr, r_left, r_right : In
+        Addresses for the banks and for the two copies.
+    r_data : ``Out(ArrayLayout(parts * part_bits, columns))``
+        From left to right, ``READ_LATENCY`` cycles later.
+    """
+
+    def __init__(self, pixels, parts, part_bits, depth, halo=("left", "right")):
+        self.pixels, self.parts, self.part_bits, self.depth = pixels, parts, part_bits, depth
+        self.columns = ([(pixels - 1, "r_left")] * ("left" in halo)
+                        + [(p, "r_addr") for p in range(pixels)]
+                        + [(0, "r_right")] * ("right" in halo))
+        address = range(max(2, depth))
+        super().__init__({
+            "w_en": In(pixels), "w_addr": In(address), "w_part": In(range(max(2, parts))),
+            "w_data": In(data.ArrayLayout(part_bits, pixels)),
+            "r_addr": In(address), "r_left": In(address), "r_right": In(address),
+            "r_data": Out(data.ArrayLayout(parts * part_bits, len(self.columns)))})
+
+    def elaborate(self, platform):
+        m = Module()
+        for column, (bank, port) in enumerate(self.columns):
+            words = []
+            for part in range(self.parts):
+                m.submodules[f"column{column}_{part}"] = ram = Ram(self.part_bits, self.depth)
+                m.d.comb += [
+                    ram.w_en.eq(self.w_en[bank] & (self.w_part == part)),
+                    ram.w_addr.eq(self.w_addr), ram.w_data.eq(self.w_data[bank]),
+                    ram.r_addr.eq(getattr(self, port))]
+                words.append(ram.r_data)
+            m.d.comb += self.r_data[column].eq(Cat(words))
+        return m
+
+
+class ImageLoader(wiring.Component):
+    """Spreads a stream of pixels over a :class:`ColumnMemory`.
+
+    Members
+    -------
+    image : ``In(stream)``
+        Pixels row by row.
+    full : ``Out(1)``; done : ``In(1)``
+        A whole image lies in memory; it isn't needed any more.
+    """
+
+    def __init__(self, schedule, image_signature):
+        self.schedule = schedule
+        pixels = schedule.lanes.pixels
+        super().__init__({
+            "image": In(image_signature), "full": Out(1), "done": In(1),
+            "w_en": Out(pixels), "w_addr": Out(range(max(2, schedule.image_words)))})
+
+    def elaborate(self, platform):
+        m = Module()
+        bank = Signal(self.schedule.lanes.pixels, init=1)
+        m.d.comb += [self.image.ready.eq(~self.full),
+                     self.w_en.eq(bank & (self.image.valid & ~self.full).replicate(len(bank)))]
+        with m.If(self.image.valid & ~self.full):
+            m.d.sync += bank.eq(bank.rotate_left(1))
+            with m.If(bank[-1]):
+                m.d.sync += self.w_addr.eq(self.w_addr + 1)
+                with m.If(self.w_addr == self.schedule.image_words - 1):
+                    m.d.sync += [self.w_addr.eq(0), self.full.eq(1)]
+        with m.If(self.done):
+            m.d.sync += self.full.eq(0)
+        return m
+
+
+class Window(wiring.Component):
+    """Both memories that a convolution may read, and the codes they make: the map's, or a digit
+    of the image's, with zero codes outside of the picture.
+
+    Members
+    -------
+    image : ``In(stream)``; image_full, image_done
+        See :class:`ImageLoader`.
+    w_en, w_addr, w_part, w_data : In
+        Activation map writes, see :class:`ColumnMemory`.
+    r_addr, r_left, r_right, source : In
+        From :class:`.issue.IssueSequencer`.
+    codes : Out
+        Three cycles after ``r_addr``, one after ``source``.
+    """
+
+    def __init__(self, schedule, image_signature, issue_signature):
+        self.schedule = schedule
+        lanes = schedule.lanes
+        self.maps = ColumnMemory(lanes.pixels, lanes.subslices,
+                                 lanes.result_channels * schedule.act_bits,
+                                 2 * schedule.map_words)
+        self.pixels = ColumnMemory(lanes.pixels, 1, 3 * PIXEL_BITS, schedule.image_words)
+        self.loader = ImageLoader(schedule, image_signature)
+        issue = issue_signature.members
+        super().__init__({
+            "image": In(image_signature), "image_full": Out(1), "image_done": In(1),
+            **{name: In(self.maps.signature.members[name].shape)
+               for name in ("w_en", "w_addr", "w_part", "w_data")},
+            "r_addr": In(issue["address"].shape), "r_left": In(issue["left"].shape),
+            "r_right": In(issue["right"].shape), "source": In(issue["source"].shape),
+            "codes": Out(step_layout(schedule)["codes"].shape)})
+
+    def _digit(self, m, value):
+        """The digit of an 8-bit value that this step needs, the highest being digit 0."""
+        bits, digits = self.schedule.act_bits, self.schedule.digits
+        whole = Signal(bits * digits)
+        m.d.comb += whole.eq(value)
+        return Array(whole.word_select(digits - 1 - d, bits)
+                     for d in range(digits))[self.source.digit]
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.maps, m.submodules.pixels = maps, pixels = self.maps, self.pixels
+        m.submodules.loader = loader = self.loader
+        wiring.connect(m, wiring.flipped(self.image), loader.image)
+        m.d.comb += [
+            self.image_full.eq(loader.full), loader.done.eq(self.image_done),
+            pixels.w_en.eq(loader.w_en), pixels.w_addr.eq(loader.w_addr),
+            *(pixel.eq(self.image.payload) for pixel in pixels.w_data),
+            *(getattr(maps, name).eq(getattr(self, name))
+              for name in ("w_en", "w_addr", "w_part", "w_data")),
+            *(getattr(memory, name).eq(getattr(self, name))
+              for memory in (maps, pixels) for name in ("r_addr", "r_left", "r_right"))]
+
+        bits, columns = self.schedule.act_bits, len(self.codes)
+        source = self.source
+        zero = Signal(bits)
+        m.d.comb += zero.eq(Mux(source.image, self._digit(m, PIXEL_ZERO),
+                                1 << self.schedule.act_frac))
+        for column in range(columns):
+            pad = Signal(name=f"pad{column}")
+            m.d.comb += pad.eq(source.pad_row
+                               | (source.pad_left if column == 0 else 0)
+                               | (source.pad_right if column == columns - 1 else 0))
+            for c in range(self.schedule.lanes.slice_channels):
+                code = maps.r_data[column].word_select(c, bits)
+                if c < 3:
+                    digit = self._digit(
+                        m, pixels.r_data[column].word_select(c, PIXEL_BITS))
+                    shown = Mux(pad, zero, Mux(source.image, digit, code))
+                else:
+                    shown = Mux(source.image, 0, Mux(pad, zero, code))
+                m.d.sync += self.codes[column][c].eq(shown)
+        return m

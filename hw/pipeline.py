@@ -1,0 +1,169 @@
+"""The whole accelerator: image stream in, score stream out.
+
+::
+
+    image -> [image memory]--+
+                             v
+    +---> [maps] -------> window -> array of ±1 dot products -> shift, residual, clip ---+
+    |                                        ^                        ^      |           |
+    |                               [weights: block RAM]        [residual]<--+           |
+    +------------------------------------------------------------------------------------+
+                                                              last layer -> pool -> head -> scores
+"""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .array import ArrayUnit, array_dot
+from .head import SCORE_SHAPE, HeadUnit
+from .issue import IssueSequencer
+from .maps import ColumnMemory, Window
+from .memory import Rom
+from .pipe import delayed
+from .pool import PoolUnit
+from .results import (CODES_DELAY, RESIDUAL_READ_DELAY, RESIDUAL_WRITE_DELAY, ResultSequencer,
+                      ResultUnit, codes_layout, residual_layout)
+
+__all__ = ["IMAGE_SHAPE", "SCORE_SHAPE", "Contents", "Pipeline"]
+
+IMAGE_SHAPE = data.ArrayLayout(8, 3)  # red, green, blue
+
+
+class Contents:
+    """What a network puts into the read-only memories.
+
+    Parameters
+    ----------
+    weights : list of list of int
+        Words of every group's weight memory (:class:`.array.GroupUnit`).
+    constants : list of int
+        One word per result word of a pixel group, layer after layer.
+    constant_bits : int
+        Bits of one channel's signed constant.
+    head : list of int
+        Words of the head's weights (:class:`.head.HeadUnit`).
+    """
+
+    def __init__(self, weights, constants, constant_bits, head):
+        self.weights, self.constants, self.head = weights, constants, head
+        self.constant_bits = constant_bits
+
+
+class Pipeline(wiring.Component):
+    """Gateware for a :class:`.schedule.Schedule`, with a network's weights.
+
+    Members
+    -------
+    image : ``In(stream.Signature(ArrayLayout(8, 3)))``
+        Pixels, row by row; ``side * side`` a frame.
+    scores : ``Out(stream.Signature(StructLayout({"score": signed(32), "last": 1})))``
+        A score per class, class 0 first.
+    tap : ``Out(StructLayout)``
+        Every result word as it's written, for checks in simulation: ``layer``, ``row``,
+        ``group`` of output pixels, ``slice`` of channels, a ``mask`` of the pixels written,
+        ``codes`` and ``residual`` as ``[pixel][channel]``. Costs nothing where it isn't used.
+    """
+
+    def __init__(self, schedule, contents):
+        self.schedule = schedule
+        self.issue = IssueSequencer(schedule, len(contents.weights[0]))
+        self.array = ArrayUnit(schedule, contents.weights)
+        self.sequencer = ResultSequencer(schedule)
+        channels = schedule.lanes.result_channels
+        self.constants = Rom("constants", contents.constant_bits * channels, contents.constants)
+        self.results = ResultUnit(self.sequencer, self.array.word.shape(), contents.constant_bits)
+        self.head = HeadUnit(schedule, contents.head)
+        word = self.sequencer.word_layout
+        super().__init__({
+            "image": In(stream.Signature(IMAGE_SHAPE)),
+            "scores": Out(stream.Signature(SCORE_SHAPE)),
+            "tap": Out(data.StructLayout({
+                "valid": 1, "layer": word["layer"].shape, "row": word["row"].shape,
+                "group": word["x_group"].shape, "slice": word["slice"].shape,
+                "mask": schedule.lanes.pixels, "codes": codes_layout(schedule),
+                "residual": data.ArrayLayout(
+                    data.ArrayLayout(signed(schedule.res_bits), channels),
+                    schedule.lanes.pixels)}))})
+
+    @property
+    def roms(self):
+        """Every read-only memory with an init file."""
+        return [*self.array.roms, self.constants, self.head.rom]
+
+    def elaborate(self, platform):
+        m = Module()
+        y, lanes = self.schedule, self.schedule.lanes
+        m.submodules.issue, m.submodules.array = issue, array = self.issue, self.array
+        m.submodules.sequencer, m.submodules.results = sequencer, results = (self.sequencer,
+                                                                             self.results)
+        m.submodules.constants, m.submodules.head = constants, head = self.constants, self.head
+        m.submodules.window = window = Window(y, self.image.signature.flip(),
+                                             issue.signature)
+        stored = residual_layout(y)
+        m.submodules.residual = residual = ColumnMemory(
+            lanes.pixels, 1, stored.elem_shape.size, y.residual_depth, halo=("left",))
+        m.submodules.pool = pool = PoolUnit(y)
+        wiring.connect(m, wiring.flipped(self.image), window.image)
+        wiring.connect(m, wiring.flipped(self.scores), head.scores)
+
+        # Steps: maps and weights meet in the array.
+        m.d.comb += [
+            issue.image_full.eq(window.image_full), window.image_done.eq(issue.image_done),
+            issue.head_free.eq(head.free),
+            window.r_addr.eq(issue.address), window.r_left.eq(issue.left),
+            window.r_right.eq(issue.right), window.source.eq(issue.source),
+            array.x.codes.eq(window.codes), array.w_addr.eq(issue.weights),
+            array.x.active.eq(issue.control.active), array.x.shift.eq(issue.control.shift),
+            array.x.last.eq(issue.control.last),
+            sequencer.emit.eq(delayed(m, issue.control.last, array_dot(y).latency - 1,
+                                      state=True))]
+
+        # Results: the constant's address and the selection are one cycle behind the sequencer.
+        word = [sequencer.word]
+        for _ in range(CODES_DELAY):
+            word.append(delayed(m, word[-1], 1, state=True))
+        m.d.comb += [
+            constants.addr.eq(word[1].constant), array.select.eq(word[1].group),
+            results.word.eq(word[0]), results.sums.eq(array.word),
+            results.constants.eq(constants.data)]
+
+        # The residual map belongs to the result unit or to the pool unit.
+        r_data = [data.View(stored.elem_shape, column) for column in residual.r_data]
+        m.d.comb += [pool.r_data[i].eq(column) for i, column in enumerate(r_data)]
+        m.d.comb += [results.residual[p].eq(column) for p, column in enumerate(r_data[1:])]
+        m.d.comb += [
+            pool.start.eq(sequencer.pool_start),
+            residual.r_addr.eq(Mux(pool.busy, pool.r_addr, word[RESIDUAL_READ_DELAY].residual)),
+            residual.r_left.eq(pool.r_left)]
+        written = word[RESIDUAL_WRITE_DELAY]
+        with m.If(pool.busy):
+            m.d.comb += [residual.w_en.eq(pool.w_en), residual.w_addr.eq(pool.w_addr),
+                         residual.w_data.eq(pool.w_data)]
+        with m.Else():
+            m.d.comb += [
+                residual.w_en.eq((written.valid & ~written.first_conv).replicate(lanes.pixels)),
+                residual.w_addr.eq(written.residual), residual.w_data.eq(results.new_residual)]
+
+        # Codes go back to the maps, those of the last layer to the head.
+        done = word[CODES_DELAY]
+        half = lanes.pixels // 2
+        mask = Signal(lanes.pixels)
+        m.d.comb += [
+            mask.eq(Mux(done.stride2, Mux(done.odd, ((1 << half) - 1) << half, (1 << half) - 1),
+                        (1 << lanes.pixels) - 1)),
+            window.w_en.eq(mask & done.valid.replicate(lanes.pixels)),
+            window.w_addr.eq(done.address), window.w_part.eq(done.part),
+            *(target.eq(codes) for target, codes in zip(window.w_data, results.codes)),
+            head.valid.eq(done.valid & done.last), head.start.eq(done.start),
+            head.end.eq(done.frame_end), head.slice.eq(done.slice), head.codes.eq(results.codes)]
+
+        tap = self.tap
+        kept = delayed(m, results.new_residual, CODES_DELAY - RESIDUAL_WRITE_DELAY)
+        m.d.comb += [
+            tap.valid.eq(done.valid), tap.layer.eq(done.layer), tap.row.eq(done.row),
+            tap.group.eq(done.x_group), tap.slice.eq(done.slice), tap.mask.eq(mask),
+            tap.codes.eq(results.codes),
+            *(tap.residual[p][j].eq(kept[p][j]) for p in range(lanes.pixels)
+              for j in range(lanes.result_channels))]
+        return m

@@ -1,0 +1,157 @@
+"""The stride-2 skip: 3x3 average of the residual map at stride 2, in place.
+
+``r' = (57 * sum9 + 256) >> 9``, zeros outside of the picture. The map is walked one column of
+words at a time, downwards, so that every row is read once, and a word is overwritten only after
+the last read of it:
+
+* a new word (row y, group g//2) replaces an old one of row y in group g or g-1;
+* reads have then reached row 2y+1 >= y, and the bank that group g-1 still owes to its right
+  neighbour is written only by that neighbour itself.
+"""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from gen.network import POOL_MULTIPLIER, POOL_SHIFT
+
+from .memory import READ_LATENCY
+from .pipe import delayed
+from .results import RESIDUAL_WRITE_DELAY, residual_layout
+
+__all__ = ["PoolUnit", "pool_cycles"]
+
+# Words of the layer before may still be on their way to the residual map.
+START_DELAY = RESIDUAL_WRITE_DELAY
+# Address register, memory, three sums, product, rounding.
+WRITE_DELAY = 1 + READ_LATENCY + 2 + 1 + 1
+CONTROL = data.StructLayout({"complete": 1, "top": 1, "leftmost": 1, "odd": 1})
+
+
+def pool_cycles(layer, lanes):
+    """Cycles from the first result word of ``layer`` until the last pooled word is written.
+
+    ``layer`` is the :class:`.schedule.LayerSchedule` beside which the pooling runs.
+    """
+    slices = layer.slices * lanes.subslices
+    return START_DELAY + 1 + 2 * layer.rows * layer.x_groups * slices + WRITE_DELAY
+
+
+class PoolUnit(wiring.Component):
+    """Pools the residual map for every layer that asks for it.
+
+    Members
+    -------
+    start : ``In(1)``
+        Pulse of :class:`.results.ResultSequencer`.
+    busy : ``Out(1)``
+        The residual map belongs to this unit.
+    r_addr, r_left : Out
+        Address of the words and of the left neighbour's copy.
+    r_data : ``In(residual, one pixel more on the left)``
+    w_en, w_addr, w_data : Out
+    """
+
+    def __init__(self, schedule):
+        self.schedule = schedule
+        self.layers = [layer for layer in schedule.layers if layer.pool]
+        stored = residual_layout(schedule)
+        address = range(max(2, schedule.residual_depth))
+        super().__init__({
+            "start": In(1), "busy": Out(1), "r_addr": Out(address), "r_left": Out(address),
+            "r_data": In(data.ArrayLayout(stored.elem_shape, stored.length + 1)),
+            "w_en": Out(stored.length), "w_addr": Out(address), "w_data": Out(stored)})
+
+    def elaborate(self, platform):
+        m = Module()
+        y, lanes = self.schedule, self.schedule.lanes
+        address = self.r_addr.shape()
+        which = Signal(range(max(2, len(self.layers))))
+
+        def bound(of):
+            """A loop bound of the layer at hand."""
+            values = [of(layer) for layer in self.layers]
+            chosen = Signal(range(max(values) + 1))
+            with m.Switch(which):
+                for k, value in enumerate(values):
+                    with m.Case(k):
+                        m.d.sync += chosen.eq(value)
+            return chosen
+
+        slices = bound(lambda layer: layer.slices * lanes.subslices)
+        rows, groups = bound(lambda y: y.rows - 1), bound(lambda y: y.x_groups - 1)
+        row_words = bound(lambda y: y.x_groups * y.slices * lanes.subslices)
+
+        wait = Signal(range(START_DELAY + 1))
+        running, lower = Signal(), Signal()
+        s, group, row = Signal(slices.shape()), Signal(groups.shape()), Signal(rows.shape())
+        read, read_base, write, write_base = (Signal(address) for _ in range(4))
+        row_end, group_end, s_end = row == rows, group == groups, s == slices - 1
+        with m.If(self.start):
+            m.d.sync += wait.eq(START_DELAY)
+        with m.If(wait != 0):
+            m.d.sync += wait.eq(wait - 1)
+            with m.If(wait == 1):
+                m.d.sync += [running.eq(1), lower.eq(0), s.eq(0), group.eq(0), row.eq(0),
+                             read.eq(0), read_base.eq(0), write.eq(0), write_base.eq(0)]
+        with m.If(running):
+            m.d.sync += [lower.eq(~lower), read.eq(read + row_words)]
+            with m.If(lower):
+                m.d.sync += [row.eq(row + 1), write.eq(write + row_words)]
+                with m.If(row_end):
+                    # Next column of words: its neighbour to the right, then the next slice.
+                    next_read, next_write = Signal(address), Signal(address)
+                    m.d.comb += [next_read.eq(read_base + slices),
+                                 next_write.eq(Mux(group[0], write_base + (slices << 1),
+                                                   write_base))]
+                    with m.If(group_end):
+                        m.d.comb += [next_read.eq(s + 1), next_write.eq(s + 1)]
+                        m.d.sync += s.eq(s + 1)
+                        with m.If(s_end):
+                            m.d.sync += [running.eq(0),
+                                         which.eq(Mux(which == len(self.layers) - 1, 0,
+                                                      which + 1))]
+                    m.d.sync += [row.eq(0), group.eq(Mux(group_end, 0, group + 1)),
+                                 read.eq(next_read), read_base.eq(next_read),
+                                 write.eq(next_write), write_base.eq(next_write)]
+        m.d.sync += [self.r_addr.eq(read), self.r_left.eq(read - slices)]
+
+        control = [data.View(CONTROL, Cat(running & lower, row == 0, group == 0, group[0]))]
+        for _ in range(WRITE_DELAY):
+            control.append(delayed(m, control[-1], 1, state=True))
+
+        at_data = 1 + READ_LATENCY
+        rounding = 1 << POOL_SHIFT - 1
+        sums = []
+        for i in range(0, lanes.pixels, 2):
+            sums.append([])
+            for j in range(lanes.result_channels):
+                left = self.r_data[i][j]
+                if i == 0:
+                    left = Mux(control[at_data].leftmost, 0, left)
+                across = Signal(signed(len(self.r_data[i][j]) + 2), reset_less=True)
+                upper, before = (Signal(across.shape(), reset_less=True) for _ in range(2))
+                total = Signal(signed(len(across) + 2), reset_less=True)
+                product = Signal(signed(len(total) + POOL_MULTIPLIER.bit_length()),
+                                 reset_less=True)
+                m.d.sync += [
+                    across.eq(left + self.r_data[i + 1][j] + self.r_data[i + 2][j]),
+                    product.eq(total * POOL_MULTIPLIER)]
+                with m.If(control[at_data + 1].complete):
+                    m.d.sync += [total.eq(upper + across), before.eq(across)]
+                with m.Else():
+                    m.d.sync += upper.eq(across + Mux(control[at_data + 1].top, 0, before))
+                sums[-1].append((product + rounding) >> POOL_SHIFT)
+        half = lanes.pixels // 2
+        for p in range(lanes.pixels):
+            for j in range(lanes.result_channels):
+                m.d.sync += self.w_data[p][j].eq(sums[p % half][j])
+        done, odd = control[-1].complete, control[-1].odd
+        m.d.comb += [
+            self.w_en.eq(Mux(odd, ((1 << half) - 1) << half, (1 << half) - 1)
+                         & done.replicate(lanes.pixels)),
+            self.w_addr.eq(delayed(m, write, WRITE_DELAY))]
+        # Reads begin a cycle after `running`, the last write ends it.
+        flying = Cat(*(c.complete for c in control)).any()
+        m.d.comb += self.busy.eq(running | flying)
+        return m

@@ -1,0 +1,245 @@
+"""From accumulators to maps: shift, residual, shifted ReLU, one result word a cycle.
+
+Cycle numbers count from the word's own cycle ``s`` in :class:`ResultSequencer`:
+
+====  =====================================================================================
+s+1   array selection; constant's address                     s+6   residual read
+s+3   accumulators and constant                               s+8   residual written
+s+4   minus the constant (rounding included)                  s+9   rounded for the entry shift
+s+5   shifted                                                 s+11  codes of the entry
+s+6   saturated                                               s+12  codes written
+====  =====================================================================================
+"""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .array import SELECT_LATENCY
+from .memory import READ_LATENCY
+from .pipe import delayed
+from .schedule import LayerTable
+
+__all__ = ["CODES_DELAY", "RESIDUAL_READ_DELAY", "RESIDUAL_WRITE_DELAY", "STORED_EXTRA_BITS",
+           "ResultSequencer", "ResultUnit", "clip_code", "codes_layout", "residual_layout"]
+
+SELECT_DELAY = 1
+WORD_DELAY = SELECT_DELAY + SELECT_LATENCY        # accumulators
+RESIDUAL_READ_DELAY = 4                           # address of the residual
+RESIDUAL_WRITE_DELAY = 8
+CODES_DELAY = 12                                  # activation map write
+# The 3x3 average may exceed the residual's range by 1/512 (9 * 57 = 513), so a bit more is kept.
+STORED_EXTRA_BITS = 1
+
+
+def codes_layout(schedule):
+    """A result word as activation codes, ``[pixel][channel]``."""
+    return data.ArrayLayout(
+        data.ArrayLayout(schedule.act_bits, schedule.lanes.result_channels), schedule.lanes.pixels)
+
+
+def residual_layout(schedule):
+    """A result word of the residual map as it's stored, ``[pixel][channel]``."""
+    return data.ArrayLayout(
+        data.ArrayLayout(signed(schedule.res_bits + STORED_EXTRA_BITS),
+                         schedule.lanes.result_channels), schedule.lanes.pixels)
+
+
+def saturated(m, value, bits):
+    """``value`` clipped to ``bits`` signed bits."""
+    if len(value) <= bits:
+        return value.as_signed()
+    out = Signal(signed(bits))
+    low, sign, high = value[:bits], value[-1], value[bits - 1:]
+    with m.If(high.all() | ~high.any()):
+        m.d.comb += out.eq(low)
+    with m.Else():
+        m.d.comb += out.eq(Cat((~sign).replicate(bits - 1), sign))
+    return out
+
+
+def clip_code(m, value, bits, frac):
+    """``clip(value + 2**frac, 0, 2**bits - 1)``: the shifted ReLU on a signed value."""
+    near = saturated(m, value, bits + 1)
+    moved, code = Signal(signed(bits + 2)), Signal(bits)
+    m.d.comb += moved.eq(near + (1 << frac))
+    with m.If(moved[-1]):
+        m.d.comb += code.eq(0)
+    with m.Elif(moved[bits]):
+        m.d.comb += code.eq((1 << bits) - 1)
+    with m.Else():
+        m.d.comb += code.eq(moved)
+    return code
+
+
+class ResultSequencer(wiring.Component):
+    """Counts result words in the order in which they leave the array.
+
+    Members
+    -------
+    emit : ``In(1)``
+        ``WORD_DELAY - SELECT_LATENCY`` cycles before the first group's results may be selected.
+    word : ``Out(StructLayout)``
+        The word of this cycle: where it belongs and how it's treated.
+    pool_start : ``Out(1)``
+        Pulse with the first word of a layer beside which the residual map is pooled.
+    """
+
+    def __init__(self, schedule):
+        self.schedule = schedule
+        self.shifts = sorted({layer.shift for layer in schedule.layers})
+        self.entries = sorted({layer.entry for layer in schedule.layers})
+        constants = sum(layer.out_groups for layer in schedule.layers) * schedule.lanes.groups
+        words = max(layer.out_groups for layer in schedule.layers) * schedule.lanes.groups
+        self.word_layout = data.StructLayout({
+            "valid": 1, "group": range(max(2, schedule.lanes.groups)),
+            "constant": range(max(2, constants)),
+            "residual": range(max(2, schedule.residual_depth)), "has_residual": 1,
+            "address": range(max(2, 2 * schedule.map_words)),
+            "part": range(max(2, schedule.lanes.subslices)),
+            "shift": range(max(2, len(self.shifts))), "entry": range(max(2, len(self.entries))),
+            "first_conv": 1, "stride2": 1, "odd": 1, "last": 1, "frame_end": 1, "start": 1,
+            "slice": range(max(2, words)), "layer": range(max(2, len(schedule.layers))),
+            "row": range(max(2, schedule.side)), "x_group": range(max(2, schedule.side))})
+        super().__init__({"emit": In(1), "word": Out(self.word_layout), "pool_start": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        groups = self.schedule.lanes.groups
+        m.submodules.table = table = LayerTable(self.schedule, {
+            "rows": lambda y: y.rows - 1, "x_groups": lambda y: y.x_groups - 1,
+            "words": lambda y: y.out_groups * groups - 1,
+            "target": lambda y: y.target, "constants": lambda y: y.constants,
+            "residual_words": lambda y: y.residual_words,
+            "shift": lambda y: self.shifts.index(y.shift),
+            "entry": lambda y: self.entries.index(y.entry),
+            "first_conv": lambda y: y.first_conv, "stride2": lambda y: y.stride == 2,
+            "last": lambda y: y.last, "pool": lambda y: y.pool})
+        cfg, word = table.row, self.word
+
+        # A step's results are one word of each group; the next step's come no sooner.
+        running, next_group = Signal(), Signal(word.group.shape())
+        m.d.comb += [word.valid.eq(self.emit | running),
+                     word.group.eq(Mux(self.emit, 0, next_group))]
+        m.d.sync += [running.eq(word.valid & (word.group != groups - 1)),
+                     next_group.eq(word.group + 1)]
+
+        index = Signal(word.slice.shape())               # word among those of these pixels
+        row, x_group = Signal(cfg.rows.shape()), Signal(cfg.x_groups.shape())
+        address, address_base = Signal(word.address.shape()), Signal(word.address.shape())
+        part = Signal(word.part.shape())
+        residual = Signal(word.residual.shape())
+        layer = Signal(word.layer.shape())
+        words_end, x_end, row_end = Signal(), Signal(), Signal()
+        m.d.comb += [words_end.eq(index == cfg.words), x_end.eq(x_group == cfg.x_groups),
+                     row_end.eq(row == cfg.rows)]
+        part_end = part == self.schedule.lanes.subslices - 1
+        with m.If(word.valid):
+            m.d.sync += [index.eq(index + 1), residual.eq(residual + 1), part.eq(part + 1)]
+            with m.If(part_end):
+                m.d.sync += [part.eq(0), address.eq(address + 1)]
+            with m.If(words_end):
+                m.d.sync += [index.eq(0), x_group.eq(x_group + 1)]
+                # A strided layer fills a group of pixels in two visits.
+                with m.If(cfg.stride2 & ~x_group[0]):
+                    m.d.sync += address.eq(address_base)
+                with m.Else():
+                    m.d.sync += address_base.eq(address + 1)
+                with m.If(x_end):
+                    m.d.sync += [x_group.eq(0), row.eq(row + 1)]
+                    with m.If(row_end):
+                        m.d.sync += [row.eq(0), address.eq(0), address_base.eq(0),
+                                     residual.eq(0), layer.eq(Mux(cfg.last, 0, layer + 1))]
+                        m.d.comb += table.advance.eq(1)
+        m.d.comb += [
+            word.constant.eq(cfg.constants + index), word.residual.eq(residual),
+            word.has_residual.eq(index < cfg.residual_words),
+            word.address.eq(cfg.target + address), word.part.eq(part),
+            word.shift.eq(cfg.shift), word.entry.eq(cfg.entry),
+            word.first_conv.eq(cfg.first_conv), word.stride2.eq(cfg.stride2),
+            word.odd.eq(x_group[0]), word.last.eq(cfg.last),
+            word.start.eq((row == 0) & (x_group == 0)),
+            word.frame_end.eq(cfg.last & row_end & x_end & words_end),
+            word.slice.eq(index), word.layer.eq(layer), word.row.eq(row),
+            word.x_group.eq(Mux(cfg.stride2, x_group >> 1, x_group)),
+            self.pool_start.eq(cfg.pool & word.valid & word.start & (index == 0))]
+        return m
+
+
+class ResultUnit(wiring.Component):
+    """``pixels * result_channels`` shift, residual and clip units.
+
+    Members
+    -------
+    word : ``In(StructLayout)``
+        From :class:`ResultSequencer`.
+    sums, constants : In
+        Accumulators and constants, ``WORD_DELAY`` cycles later.
+    residual : ``In(residual)``
+        Stored residual, ``RESIDUAL_READ_DELAY + READ_LATENCY`` cycles later.
+    new_residual : Out
+        ``RESIDUAL_WRITE_DELAY`` cycles later.
+    codes : Out
+        In the banks where they belong, ``CODES_DELAY`` cycles later.
+    """
+
+    def __init__(self, sequencer, sums_layout, constant_bits):
+        self.schedule, self.sequencer = sequencer.schedule, sequencer
+        super().__init__({
+            "word": In(sequencer.word_layout), "sums": In(sums_layout),
+            "constants": In(data.ArrayLayout(signed(constant_bits),
+                                             self.schedule.lanes.result_channels)),
+            "residual": In(residual_layout(self.schedule)),
+            "new_residual": Out(residual_layout(self.schedule)),
+            "codes": Out(codes_layout(self.schedule))})
+
+    def elaborate(self, platform):
+        m = Module()
+        y, lanes = self.schedule, self.schedule.lanes
+        word = [self.word]
+        for _ in range(CODES_DELAY):
+            word.append(delayed(m, word[-1], 1, state=True))
+
+        def register(value):
+            held = Signal(value.shape(), reset_less=True)
+            m.d.sync += held.eq(value)
+            return held
+
+        def shifted(value, amounts, choice):
+            """One of the shifts that the network uses; positive is to the right."""
+            width = len(value) + max(0, -min(amounts))
+            out = Signal(signed(max(1, width - max(0, min(amounts)))))
+            with m.Switch(choice):
+                for k, s in enumerate(amounts):
+                    with m.Case(k):
+                        m.d.comb += out.eq(value >> s if s >= 0 else value << -s)
+            return out
+
+        halves = Signal(signed(max(2, max(self.sequencer.entries) + 1)), reset_less=True)
+        entry = word[RESIDUAL_WRITE_DELAY - 1].entry
+        with m.Switch(entry):
+            for k, e in enumerate(self.sequencer.entries):
+                with m.Case(k):
+                    m.d.sync += halves.eq(1 << e - 1 if e > 0 else 0)
+
+        codes = Signal(codes_layout(y))
+        wide = y.res_bits + 2                # saturating to this changes no sum's saturation
+        for p in range(lanes.pixels):
+            for j in range(lanes.result_channels):
+                total = register(self.sums[p][j] - self.constants[j])                     # s+4
+                total = register(shifted(total, self.sequencer.shifts, word[4].shift))    # s+5
+                total = register(saturated(m, total, max(wide, y.act_bits + 1)))          # s+6
+                early = register(clip_code(m, total, y.act_bits, y.act_frac))             # s+7
+                old = Mux(word[6].has_residual, self.residual[p][j], 0)
+                new = register(saturated(m, register(old + total), y.res_bits))           # s+8
+                m.d.comb += self.new_residual[p][j].eq(new)
+                late = register(new + halves)                                             # s+9
+                late = register(shifted(late, self.sequencer.entries, word[9].entry))     # s+10
+                late = register(clip_code(m, late, y.act_bits, y.act_frac))               # s+11
+                m.d.comb += codes[p][j].eq(Mux(word[11].first_conv, delayed(m, early, 4), late))
+
+        for p in range(lanes.pixels):
+            # A strided layer's results are every other pixel's.
+            m.d.sync += self.codes[p].eq(
+                Mux(word[11].stride2, codes[2 * (p % max(1, lanes.pixels // 2))], codes[p]))
+        return m

@@ -1,0 +1,172 @@
+"""The layer schedule: the data that steers the pipeline through a network.
+
+Nothing in the gateware is written for one network. A :class:`Schedule` lists, for every
+convolution, loop bounds and addresses; the sequencers count them out.
+"""
+
+from dataclasses import dataclass
+
+from amaranth import *
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
+
+__all__ = ["Lanes", "LayerSchedule", "LayerTable", "Schedule"]
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """Size of the array: ``pixels * 3 * slice_channels * outputs`` multiply-accumulates a cycle.
+
+    Parameters
+    ----------
+    pixels : int
+        Neighbouring pixels of a row computed at once, ``P``.
+    slice_channels : int
+        Input channels of a step, ``Cs``.
+    outputs : int
+        Output channels computed at once, ``M``.
+    result_channels : int
+        Output channels of a result word and of a group of the array, ``Cr``.
+    """
+
+    pixels: int
+    slice_channels: int
+    outputs: int
+    result_channels: int
+
+    @property
+    def count(self):
+        """Multiply-accumulates per cycle."""
+        return self.pixels * self.inputs * self.outputs
+
+    @property
+    def inputs(self):
+        """Inputs of one dot product: three kernel columns of a channel slice."""
+        return 3 * self.slice_channels
+
+    @property
+    def groups(self):
+        """Groups that the activations hop through."""
+        return self.outputs // self.result_channels
+
+    @property
+    def subslices(self):
+        """Result words that make up the channels of one slice."""
+        return self.slice_channels // self.result_channels
+
+
+@dataclass(frozen=True)
+class LayerSchedule:
+    """Loop bounds and addresses of one convolution.
+
+    The loops, outermost first: ``rows`` output rows, ``x_groups`` groups of ``pixels`` input
+    columns, ``out_groups`` groups of ``outputs`` channels, ``digits`` of a pixel, 3 kernel rows,
+    ``slices`` of input channels; then ``bubbles`` idle steps where the results of a step would
+    come faster than one word a cycle. ``gap`` is the number of idle cycles before the first step.
+    Addresses are words of the activation memory (``source``, ``target``), of the weight memories
+    and of the constant memory.
+    """
+
+    name: str
+    gap: int
+    rows: int
+    x_groups: int
+    out_groups: int
+    digits: int
+    slices: int
+    bubbles: int
+    stride: int
+    from_image: bool
+    last: bool
+    first_conv: bool
+    pool: bool
+    source: int
+    target: int
+    weights: int
+    constants: int
+    row_words: int
+    residual_words: int
+    shift: int
+    entry: int
+
+    @property
+    def steps(self):
+        """Steps for one group of outputs at one group of pixels."""
+        return self.digits * 3 * self.slices + self.bubbles
+
+    @property
+    def cycles(self):
+        """Cycles from the first step of the layer to its last, inclusive."""
+        return self.rows * self.x_groups * self.out_groups * self.steps
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Everything that the gateware is made from, besides the weights.
+
+    ``map_words`` counts words of one activation map in a memory column (there are two maps),
+    ``residual_depth`` those of the residual map, ``image_words`` those of the image.
+    """
+
+    lanes: Lanes
+    layers: tuple
+    act_bits: int
+    act_frac: int
+    res_bits: int
+    acc_bits: int
+    classes: int
+    features: int
+    side: int
+    head_pixels: int
+    map_words: int
+    residual_depth: int
+    image_words: int
+
+    @property
+    def digits(self):
+        """Digits of ``act_bits`` that hold an 8-bit pixel."""
+        return -(-8 // self.act_bits)
+
+    @property
+    def cycles(self):
+        """Cycles per frame with frames back to back."""
+        return sum(layer.gap + layer.cycles for layer in self.layers)
+
+
+class LayerTable(wiring.Component):
+    """Steps through chosen fields of the schedule's layers, over and over.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    columns : dict
+        Bits and value of a field: ``name -> function(layer)``, non-negative integers.
+
+    Members
+    -------
+    row : ``Out(StructLayout)``
+        Fields of the current layer; those of the first after reset.
+    advance : ``In(1)``
+        Go to the next layer, or from the last to the first; at most every other cycle.
+    """
+
+    def __init__(self, schedule, columns):
+        self.rows = [{name: int(of(layer)) for name, of in columns.items()}
+                     for layer in schedule.layers]
+        self.layout = data.StructLayout(
+            {name: max(1, bits_for(max(row[name] for row in self.rows))) for name in columns})
+        super().__init__({"row": Out(self.layout), "advance": In(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.table = table = memory.Memory(
+            shape=self.layout, depth=len(self.rows), init=self.rows)
+        port = table.read_port()
+        ahead = Signal(range(len(self.rows)), init=1 % len(self.rows))
+        row = Signal(self.layout, init=self.rows[0])
+        m.d.comb += [self.row.eq(row), port.addr.eq(ahead)]
+        with m.If(self.advance):
+            m.d.sync += row.eq(port.data)
+            m.d.sync += ahead.eq(Mux(ahead == len(self.rows) - 1, 0, ahead + 1))
+        return m
