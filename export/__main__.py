@@ -1,0 +1,164 @@
+"""``python -m export train|eval|pack``: train a network, measure it, make its package."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from gen.network import ACT_BITS, Network
+from gen.package import Package
+
+from .data import load
+from .pack import PackError, evaluate, pack
+from .train import Recipe, TrainError, restore, train
+
+EPILOG = """example:
+  python -m export train --data DIR --epochs 60 --out run.pt
+  python -m export pack run.pt --data DIR --out wrn-20-1.safetensors
+  python -m export eval wrn-20-1.safetensors --data DIR
+"""
+
+
+def _sides(text):
+    try:
+        return tuple((int(side), float(until)) for side, until in
+                     (pair.split(":") for pair in text.split(",")))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be SIDE:FRACTION,... such as 16:0.5,24:0.75, not {text!r}") from None
+
+
+def _parser():
+    def add(commands, name, text, example):
+        return commands.add_parser(
+            name, help=text, description=text[0].upper() + text[1:],
+            epilog=f"example:\n  python -m export {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    parser = argparse.ArgumentParser("python -m export", description=__doc__, epilog=EPILOG,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", metavar="train|eval|pack")
+
+    p = add(commands, "train", "train a network into a checkpoint",
+            "train --data DIR --width 1 --minutes 90 --sides 16:0.5,24:0.7 --out run.pt")
+    data_help = ("folder of CIFAR-10 or CIFAR-100 (binary version), or of train/CLASS/*.png and "
+                 "test/CLASS/*.png")
+    default = Recipe(epochs=1)
+    p.add_argument("--data", type=Path, required=True, metavar="DIR", help=data_help)
+    p.add_argument("--out", type=Path, required=True, metavar="FILE", help="checkpoint to write")
+    p.add_argument("--resume", action="store_true", help="go on from the checkpoint --out")
+    p.add_argument("--depth", type=int, default=20, help="6n+2 (%(default)s)")
+    p.add_argument("--width", type=int, default=1, help="times 16 channels (%(default)s)")
+    p.add_argument("--act-bits", type=int, default=4,
+                   help=f"bits of an activation, one of {ACT_BITS} (%(default)s)")
+    p.add_argument("--act-frac", type=int, help="fraction bits of an activation (bits - 3)")
+    p.add_argument("--res-bits", type=int, default=12, help="bits of the residual (%(default)s)")
+    p.add_argument("--side", type=int, help="resize the pictures of an image folder")
+    length = p.add_mutually_exclusive_group(required=True)
+    length.add_argument("--epochs", type=int, help="length of the run in epochs")
+    length.add_argument("--minutes", type=float, help="length of the run by the clock")
+    p.add_argument("--stop-after", type=int, metavar="N",
+                   help="end after N epochs of this call; --resume goes on")
+    for name, text in (("batch", "images per step, all processes together"),
+                       ("rate", "Adam's peak learning rate"),
+                       ("warmup", "fraction of the run in which the rate rises"),
+                       ("smoothing", "label smoothing"),
+                       ("cutout", "side of the square cut out, pixels"),
+                       ("round-from", "fraction of the run from which activations are rounded"),
+                       ("act-rms", "aim for activations, in codes"),
+                       ("branch", "aim for a block's addition, relative to its residual"),
+                       ("seed", "of weights, order and augmentation")):
+        value = getattr(default, name.replace("-", "_"))
+        p.add_argument(f"--{name}", type=type(value), default=value, help=f"{text} (%(default)s)")
+    p.add_argument("--sides", type=_sides, default=(), metavar="SIDE:FRACTION,...",
+                   help="smaller images up to these fractions of the run")
+    p.add_argument("--amp", choices=("off", "bf16"), default="off",
+                   help="convolutions in bfloat16 while training (%(default)s)")
+    p.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(%(default)s)")
+    p.add_argument("--threads", type=int, help="CPU threads of a process (PyTorch's choice)")
+
+    p = add(commands, "pack", "make the network package of a checkpoint",
+            "pack run.pt --data DIR --out wrn-20-1.safetensors")
+    p.add_argument("checkpoint", type=Path)
+    p.add_argument("--out", type=Path, required=True, metavar="FILE", help="package to write")
+    p.add_argument("--data", type=Path, metavar="DIR",
+                   help="measure the golden model's accuracy on the test images of this data set")
+    p.add_argument("--side", type=int, help="resize the pictures of an image folder")
+    p.add_argument("--note", action="append", default=[], metavar="KEY=TEXT",
+                   help="remark to keep in the package, such as data=CIFAR-10")
+
+    p = add(commands, "eval", "measure a package or checkpoint, PyTorch against golden model",
+            "eval wrn-20-1.safetensors --data DIR")
+    p.add_argument("network", type=Path, help="package (.safetensors) or checkpoint")
+    p.add_argument("--data", type=Path, required=True, metavar="DIR", help=data_help)
+    p.add_argument("--side", type=int, help="resize the pictures of an image folder")
+    p.add_argument("--images", type=int, help="only the first test images")
+    return parser
+
+
+def _train(options):
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise TrainError("Device must be cpu: this PyTorch sees no CUDA device")
+    recipe = Recipe(**{name: getattr(options, name) for name in Recipe.__dataclass_fields__
+                       if hasattr(options, name)})
+    network = Network(options.depth, options.width, act_bits=options.act_bits,
+                      act_frac=options.act_frac, res_bits=options.res_bits)
+    images, test = load(options.data, options.side)
+    state = train(network, recipe, images, test, options.out, options.device, options.resume,
+                  options.stop_after, lambda line: print(line, flush=True))
+    if state and not state["finished"]:
+        print(f"not finished; go on with the same command and --resume")
+
+
+def _pack(options):
+    notes = {}
+    for note in options.note:
+        key, equals, text = note.partition("=")
+        if not key or not equals:
+            raise PackError(f"A note must be KEY=TEXT, not {note!r}")
+        notes[key] = text
+    checkpoint = restore(options.checkpoint)
+    test = load(options.data, options.side)[1] if options.data else None
+    package = pack(checkpoint, test, notes, _progress)
+    package.save(options.out)
+    figure = "" if test is None else (f"  accuracy {100 * package.accuracy:.2f} % of "
+                                      f"{package.test_images}")
+    print(f"{options.out}  {package.network.name}  {package.network.weight_bits} weights"
+          f"{figure}  {package.digest[:16]}")
+
+
+def _eval(options):
+    if options.network.suffix == ".safetensors":
+        package = Package.load(options.network)
+    else:
+        package = pack(restore(options.network))
+    test = load(options.data, options.side)[1].head(options.images)
+    pytorch, golden = evaluate(package, test, _progress)
+    print(f"PyTorch {100 * pytorch:.2f} %  golden {100 * golden:.2f} %  of {len(test)} images, "
+          f"every score equal")
+
+
+def _progress(line):
+    if sys.stderr.isatty():
+        print(f"\r{line}", end="" if "/" in line else "\n", file=sys.stderr, flush=True)
+
+
+def main(arguments=None):
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
+    try:
+        {"train": _train, "pack": _pack, "eval": _eval}[options.command](options)
+    except ValueError as error:  # every refusal is one; the message is one sentence
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

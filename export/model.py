@@ -1,0 +1,228 @@
+"""The batch-norm-free wide residual network with ±1 weights, in PyTorch.
+
+Every number between two layers is an integer of the hardware, held in float32: sums of the sizes
+that occur stay below 2^24, so float32 is exact and the model in evaluation mode gives the golden
+model's integers, layer by layer. Training runs the same arithmetic with straight-through
+gradients; ``rounding = False`` leaves out the rounding alone.
+
+Source: McDonnell et al. 2019, arXiv 1907.06916, and README, "The arithmetic".
+"""
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from gen.network import PIXEL_ZERO, POOL_MULTIPLIER, POOL_SHIFT
+
+__all__ = ["WRN", "calibrate"]
+
+
+class Sign(torch.autograd.Function):
+    """+1 where x > 0, else -1; the gradient passes unchanged."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return (x > 0).to(x.dtype).mul_(2).sub_(1)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+
+class Floor(torch.autograd.Function):
+    """Largest integer not above x; the gradient passes unchanged."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.floor()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+
+class SignWeights(nn.Module):
+    """±1 weights and the real latents that training moves.
+
+    A filter's latents are centred before their sign is taken (weight standardisation without the
+    division), so about half of its weights are +1; the hardware sees the signs alone.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``[outputs, inputs, ...]``.
+    """
+
+    def __init__(self, shape):
+        super().__init__()
+        self.latent = nn.Parameter(torch.empty(shape))
+        nn.init.normal_(self.latent, std=0.1)
+
+    def forward(self):
+        """float32 ±1 of the latents' shape."""
+        inputs = tuple(range(1, self.latent.dim()))
+        return Sign.apply(self.latent - self.latent.mean(inputs, keepdim=True))
+
+
+class WRN(nn.Module):
+    """The network of ``network`` with trainable weights.
+
+    Parameters
+    ----------
+    network : gen.network.Network
+        Geometry, formats and shifts.
+
+    Members
+    -------
+    rounding : bool
+        False trains without rounding (limits and saturation stay). Evaluation always rounds.
+    log_scale : parameter
+        Logarithm of what a score, averaged over the pixels, is multiplied by to make a logit
+        (the paper's 1/temperature). It never changes the first maximum.
+    """
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+        self.signs = nn.ModuleDict({name: SignWeights(shape)
+                                    for name, shape in network.weight_shapes.items()})
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 8)))
+        self.rounding = True
+
+    def weights(self):
+        """±1 as int8 arrays by layer name, as in :class:`gen.package.Package`."""
+        with torch.no_grad():
+            return {name: sign().to(torch.int8).cpu().numpy()
+                    for name, sign in self.signs.items()}
+
+    def load_weights(self, weights):
+        """Take the ±1 arrays of a package; they become the latents."""
+        with torch.no_grad():
+            for name, sign in self.signs.items():
+                signs = torch.from_numpy(weights[name]).to(sign.latent)
+                if (signs.flatten(1) > 0).all(1).any():  # centring would make them all zero
+                    raise ValueError(f"{name}: a filter's weights must not all be +1")
+                sign.latent.copy_(signs)
+
+    def forward(self, images, taps=None):
+        """Logits float32[n, classes] of uint8[n, 3, h, w] images.
+
+        With a dict as ``taps``, its entries become the integers of every layer (see
+        :meth:`run`).
+        """
+        scores, pixels = self._scores(images, taps)
+        return scores * (self.log_scale.exp() / pixels)
+
+    @torch.no_grad()
+    def run(self, images, taps=False):
+        """``(scores, maps)``: int32[n, classes] and the integers of every layer, as NumPy arrays
+        under the names that :meth:`sim.golden.Golden.run` uses (empty without ``taps``)."""
+        maps = {} if taps else None
+        scores, _ = self._scores(images, maps)
+        return scores.to(torch.int32).cpu().numpy(), maps or {}
+
+    def _scores(self, images, taps):
+        net = self.network
+        rounding = self.rounding or not self.training
+        low, high = -net.zero, net.top - net.zero
+        limit = 1 << net.res_bits - 1
+
+        def tap(name, x, dtype=torch.int32, offset=0):
+            if taps is not None:
+                taps[name] = (x.detach() + offset).to(dtype).cpu().numpy()
+
+        def conv(layer, x):
+            # rs(A, s) before its floor: A / 2^s + 1/2. The power of two rides on the weights.
+            half = 0.5 if rounding and layer.shift > 0 else 0.0
+            w = self.signs[layer.name]() * 2.0 ** -layer.shift
+            w = w.to(memory_format=torch.channels_last)
+            return F.conv2d(x, w, x.new_full((layer.cout,), half), layer.stride, 1)
+
+        def clip(x, low, high):
+            # floor after the limits, which are integers: the same integers, and the gradient
+            # passes for every x that rounds to a limit from inside.
+            if not rounding:
+                return F.hardtanh(x, low, high)
+            return Floor.apply(F.hardtanh(x, low + 0.5, high + 0.5))
+
+        def shift_right(x, s):
+            x = x * 2.0 ** -s
+            return x + 0.5 if rounding and s > 0 else x
+
+        def activate(name, r, e):
+            u = clip(shift_right(r, e), low, high)
+            tap(f"{name}.act", u, torch.uint8, net.zero)
+            return u
+
+        x = (images.to(torch.float32) - PIXEL_ZERO).contiguous(memory_format=torch.channels_last)
+        convs = iter(net.convs)
+        stem = next(convs)
+        r = clip(conv(stem, x), -limit, limit - 1)
+        tap(stem.name, r)
+        u = activate(stem.name, r, net.entries[0])
+        for block, (first, second) in enumerate(zip(convs, convs)):
+            u = clip(conv(first, u), low, high)
+            tap(first.name, u, torch.uint8, net.zero)
+            branch = conv(second, u)
+            if rounding:
+                branch = Floor.apply(branch)
+            if first.stride == 2:
+                r = F.avg_pool2d(r, 3, 2, 1, divisor_override=1)
+                r = r * (POOL_MULTIPLIER / 2 ** POOL_SHIFT)
+                r = Floor.apply(r + 0.5) if rounding else r
+                r = F.pad(r, (0, 0, 0, 0, 0, second.cout - first.cin))
+            r = F.hardtanh(r + branch, -limit, limit - 1)
+            tap(second.name, r)
+            u = activate(second.name, r, net.entries[block + 1])
+        gap = u.sum((2, 3))
+        tap("gap", gap)
+        return gap @ self.signs["head"]().T, u.shape[2] * u.shape[3]
+
+
+@torch.no_grad()
+def calibrate(network, images, act_rms=3.0, branch=0.5, res_rms=64.0, seed=0):
+    """``network`` with shifts that fit its number formats.
+
+    Goes through the network with random weights, layer by layer, and takes for each shift the
+    power of two that brings the root mean square nearest to what is asked for.
+
+    Parameters
+    ----------
+    images : uint8[n, 3, h, w]
+        Some training images.
+    act_rms : float
+        Of an activation code minus zero before the limits, for 4-bit codes; doubled for each
+        further bit.
+    branch : float
+        What a block adds, relative to its residual.
+    res_rms : float
+        Of the residual after the stem; the limit is ``2**(res_bits - 1)``.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    signs = {name: torch.randint(0, 2, shape, generator=generator).mul(2).sub(1).float()
+             for name, shape in network.weight_shapes.items()}
+    low, high = -network.zero, network.top - network.zero
+    act_rms *= 2.0 ** (network.act_bits - 4)
+    shifts, entries = [], []
+
+    def fit(x, wanted, numbers):
+        rms = x.square().mean().sqrt().item()
+        numbers.append(round(math.log2(max(rms, 1e-9) / wanted)))
+        return x * 2.0 ** -numbers[-1]
+
+    def conv(layer, x):
+        return F.conv2d(x, signs[layer.name], stride=layer.stride, padding=1)
+
+    convs = iter(network.convs)
+    r = fit(conv(next(convs), images.float() - PIXEL_ZERO), res_rms, shifts)
+    for first, second in zip(convs, convs):
+        u = fit(r, act_rms, entries).clamp(low, high)
+        u = fit(conv(first, u), act_rms, shifts).clamp(low, high)
+        if first.stride == 2:
+            r = F.pad(F.avg_pool2d(r, 3, 2, 1), (0, 0, 0, 0, 0, second.cout - first.cin))
+        r = r + fit(conv(second, u), branch * r.square().mean().sqrt().item(), shifts)
+    fit(r, act_rms, entries)
+    return replace(network, shifts=tuple(shifts), entries=tuple(entries))

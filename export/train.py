@@ -1,0 +1,310 @@
+"""The training loop: seeded, resumable, by epochs or by the clock, on one or several processes.
+
+One optimiser step takes ``batch`` images whatever the number of processes: all of them draw the
+same order and the same augmentation and each works on its share, so a run with two processes
+follows the run with one up to the order of float sums.
+"""
+
+import math
+import os
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import distributed
+from torch.nn import functional as F
+
+from gen.network import Network
+
+from .data import augment, shrink
+from .model import WRN, calibrate
+
+__all__ = ["Recipe", "TrainError", "accuracy", "restore", "train"]
+
+
+class TrainError(ValueError):
+    """A run that can't start or go on; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the result of a run, besides the data.
+
+    Parameters
+    ----------
+    epochs : int, optional
+        Length of the run; the learning rate is zero at its end.
+    minutes : float, optional
+        Length by the clock instead.
+    batch : int
+        Images per optimiser step, all processes together.
+    rate : float
+        Adam's learning rate for the latents at its peak, after ``warmup`` (a fraction of the run);
+        from there it falls to zero as half a cosine.
+    scale_rate : float
+        The same for the logits' scale.
+    smoothing : float
+        Label smoothing.
+    cutout : int
+        Side in pixels of the square cut out of each full-size training image; 0 for none.
+    sides : tuple of (int, float)
+        Image sides in pixels and the fraction of the run up to which each is used; the images'
+        own side is used from there on. Small images first are cheap: the network doesn't mind.
+    round_from : float
+        Fraction of the run from which activations are rounded; limits are always in force.
+    act_rms, branch : float
+        See :func:`export.model.calibrate`.
+    seed : int
+    amp : str
+        ``"off"`` or ``"bf16"`` (convolutions of the training pass in bfloat16).
+    """
+
+    epochs: int = None
+    minutes: float = None
+    batch: int = 128
+    rate: float = 0.005
+    scale_rate: float = 0.01
+    warmup: float = 0.02
+    smoothing: float = 0.0
+    cutout: int = 0
+    sides: tuple = ()
+    round_from: float = 0.0
+    act_rms: float = 3.0
+    branch: float = 0.5
+    seed: int = 0
+    amp: str = "off"
+
+    def __post_init__(self):
+        if (self.epochs is None) == (self.minutes is None):
+            raise TrainError("A run must have a length: give either epochs or minutes")
+        length = self.epochs if self.minutes is None else self.minutes
+        if length <= 0:
+            raise TrainError(f"The length of a run must be positive, not {length}")
+        if self.batch < 1:
+            raise TrainError(f"Batch must be at least 1, not {self.batch}")
+        if self.amp not in ("off", "bf16"):
+            raise TrainError(f"Mixed precision must be off or bf16, not {self.amp}")
+        for side, until in self.sides:
+            if side < 8 or side % 8 or not 0 < until <= 1:
+                raise TrainError(f"Training sides must be multiples of 8 with a fraction of the "
+                                 f"run up to 1, not {side}:{until}")
+
+    def rate_factor(self, t):
+        """Learning rate over its peak at fraction ``t`` of the run."""
+        return min(1, t / self.warmup if self.warmup else 1) * (1 + math.cos(math.pi * t)) / 2
+
+    def side_at(self, t, full):
+        """Image side at fraction ``t`` of the run, for images of ``full`` pixels."""
+        return next((side for side, until in self.sides if t < until), full)
+
+
+class Processes:
+    """The processes that torchrun started, or this one alone."""
+
+    def __init__(self, device):
+        self.size = int(os.environ.get("WORLD_SIZE", 1))
+        self.rank = int(os.environ.get("RANK", 0))
+        self.device = torch.device(device)
+        if self.size > 1:
+            if self.device.type == "cuda":
+                self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+                torch.cuda.set_device(self.device)
+            distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+
+    def agree(self, value):
+        """The first process's ``value``, a float."""
+        if self.size == 1:
+            return value
+        shared = torch.tensor(value, dtype=torch.float64, device=self.device)
+        distributed.broadcast(shared, 0)
+        return shared.item()
+
+    def total(self, *values):
+        """Sums over the processes."""
+        if self.size == 1:
+            return values
+        shared = torch.tensor(values, dtype=torch.float64, device=self.device)
+        distributed.all_reduce(shared)
+        return shared.tolist()
+
+    def close(self):
+        if self.size > 1:
+            distributed.destroy_process_group()
+
+
+@torch.no_grad()
+def accuracy(model, images, batch=500, ours=slice(None)):
+    """Fraction of ``images`` that ``model`` in evaluation mode gets right; with ``ours`` the
+    number among that share of them."""
+    training, device = model.training, next(model.parameters()).device
+    model.eval()
+    right = 0
+    pixels, labels = images.pixels[ours], images.labels[ours]
+    for x, y in zip(pixels.split(batch), labels.split(batch)):
+        right += (model(x.to(device)).argmax(1) == y.to(device)).sum().item()
+    model.train(training)
+    return right if ours != slice(None) else right / len(labels)
+
+
+def restore(path):
+    """The checkpoint at ``path`` as a dict; raises :class:`TrainError` if it isn't one."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["format"] != "signstream-checkpoint":
+            raise KeyError
+    except FileNotFoundError:
+        raise TrainError(f"{path}: no such checkpoint") from None
+    except Exception:  # torch.load raises a dozen kinds for damaged files
+        raise TrainError(f"{path}: not a signstream checkpoint, or damaged") from None
+    return state
+
+
+def _save(path, state):
+    partial = path.with_name(path.name + ".partial")
+    torch.save(state, partial)
+    partial.replace(path)
+
+
+def train(network, recipe, images, test, out, device="cpu", resume=False, stop_after=None,
+          log=print):
+    """Train and leave a checkpoint at ``out``, written after every epoch.
+
+    Parameters
+    ----------
+    network : gen.network.Network
+        Its shifts are chosen by :func:`export.model.calibrate`, not taken.
+    recipe : Recipe
+    images, test : export.data.Images
+    out : path
+    device : str
+        ``"cpu"`` or ``"cuda"``.
+    resume : bool
+        Go on from ``out``; the result is that of a run without interruption.
+    stop_after : int, optional
+        End after this many epochs of this call.
+    log : callable
+        Takes one line per epoch.
+
+    Returns
+    -------
+    dict
+        The last checkpoint. Its accuracy on ``test`` is of the last epoch: none is picked.
+    """
+    out = Path(out)
+    processes = Processes(device)
+    device = processes.device
+    if recipe.batch % processes.size:
+        raise TrainError(f"Batch must be a multiple of the {processes.size} processes, "
+                         f"not {recipe.batch}")
+    if recipe.batch > len(images):
+        raise TrainError(f"Batch must be at most the {len(images)} training images, "
+                         f"not {recipe.batch}")
+    settings = asdict(recipe) | {"sides": [list(pair) for pair in recipe.sides]}
+    if resume:
+        state = restore(out)
+        if state["recipe"] != settings:
+            odd = sorted(k for k in settings if state["recipe"].get(k) != settings[k])
+            raise TrainError(f"{out}: was trained with another {', '.join(odd)}; resume with the "
+                             f"same options")
+        network = Network.from_dict(state["network"])
+    else:
+        state = None
+        network = calibrate(replace(network, side=images.side, classes=len(images.class_names)),
+                            images.pixels[:256], recipe.act_rms, recipe.branch,
+                            seed=recipe.seed)
+    torch.manual_seed(recipe.seed)
+    model = WRN(network).to(device)
+    optimiser = torch.optim.Adam([
+        {"params": [sign.latent for sign in model.signs.values()], "peak": recipe.rate},
+        {"params": [model.log_scale], "peak": recipe.scale_rate}], lr=0.0)
+    epoch, seen, elapsed, history = 0, 0, 0.0, []
+    if state:
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        epoch, seen = state["epoch"], state["seen"]
+        elapsed, history = state["elapsed"], state["history"]
+    parallel = model
+    if processes.size > 1:
+        parallel = torch.nn.parallel.DistributedDataParallel(model)
+    ours = slice(processes.rank, None, processes.size)
+    mixed = torch.autocast(device.type, torch.bfloat16) if recipe.amp == "bf16" else nullcontext()
+    steps = len(images) // recipe.batch
+    side, began, first = None, time.monotonic(), epoch
+
+    def progress(step):
+        """Fraction of the run that lies behind."""
+        if recipe.epochs is not None:
+            return (epoch * steps + step) / (recipe.epochs * steps)
+        return processes.agree((elapsed + time.monotonic() - began) / 60 / recipe.minutes)
+
+    t = progress(0)
+    while t < 1 and (stop_after is None or epoch < first + stop_after):
+        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch)
+        order = torch.randperm(len(images), generator=generator)
+        loss_sum = right = count = 0.0
+        epoch_began = time.monotonic()
+        model.train()
+        for step in _bar(range(steps), epoch, processes.rank):
+            t = progress(step)
+            if t >= 1:
+                break  # out of time in the middle of an epoch
+            if side != recipe.side_at(t, images.side):
+                side = recipe.side_at(t, images.side)
+                pixels = shrink(images.pixels, side)
+            chosen = order[step * recipe.batch:(step + 1) * recipe.batch]
+            x = augment(pixels[chosen], generator, recipe.cutout * side // images.side)
+            x, y = x[ours].to(device), images.labels[chosen][ours].to(device)
+            for group in optimiser.param_groups:
+                group["lr"] = group["peak"] * recipe.rate_factor(t)
+            model.rounding = t >= recipe.round_from
+            with mixed:
+                logits = parallel(x)
+            loss = F.cross_entropy(logits.float(), y, label_smoothing=recipe.smoothing)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            seen += recipe.batch
+            count += len(y)
+            loss_sum += loss.item() * len(y)
+            right += (logits.argmax(1) == y).sum().item()
+        if not math.isfinite(loss_sum):
+            raise TrainError(f"The loss is not finite in epoch {epoch + 1}; lower the rate "
+                             f"{recipe.rate}")
+        epoch += 1
+        t = progress(0)
+        loss_sum, right, count = processes.total(loss_sum, right, count)
+        small = replace(test, pixels=shrink(test.pixels, side)) if side else test
+        test_right, = processes.total(accuracy(model, small, ours=ours))
+        now = time.monotonic()
+        total = elapsed + now - began
+        history.append({"epoch": epoch, "seen": seen, "side": side, "seconds": round(total, 1),
+                        "loss": round(loss_sum / max(count, 1), 4),
+                        "train": round(right / max(count, 1), 4),
+                        "test": test_right / len(test)})
+        if processes.rank == 0:
+            state = {"format": "signstream-checkpoint", "network": network.to_dict(),
+                     "recipe": settings, "class_names": list(images.class_names),
+                     "train_images": len(images), "model": model.state_dict(),
+                     "optimiser": optimiser.state_dict(), "epoch": epoch, "seen": seen,
+                     "elapsed": total, "history": history, "finished": t >= 1}
+            _save(out, state)
+            length = f"/{recipe.epochs}" if recipe.epochs else f" ({100 * min(t, 1):.0f} %)"
+            log(f"epoch {epoch}{length}  side {side}  loss {history[-1]['loss']:.3f}  "
+                f"train {100 * history[-1]['train']:.2f} %  test {100 * test_right / len(test):.2f}"
+                f" %  {count / (now - epoch_began):.0f} img/s  {total:.0f} s")
+    processes.close()
+    return state
+
+
+def _bar(steps, epoch, rank):
+    """``steps`` behind a progress bar, on a terminal and where tqdm is installed."""
+    if rank or not sys.stderr.isatty():
+        return steps
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return steps
+    return tqdm(steps, f"epoch {epoch + 1}", leave=False)

@@ -1,0 +1,202 @@
+"""Training: resuming, several processes, packing and refusals, through the command line."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from export.__main__ import main  # noqa: E402
+from export.pack import PackError, model_of, pack  # noqa: E402
+from export.train import Recipe, TrainError, restore  # noqa: E402
+from gen.package import Package  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny layers gain nothing from threads, and float sums keep their order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Image folders of three classes that differ in colour and pattern, 16x16."""
+    image = pytest.importorskip("PIL.Image")
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    ramp = np.arange(16)
+    patterns = (ramp[:, None] % 4 < 2, ramp[None] % 4 < 2, (ramp[:, None] + ramp) % 8 < 4)
+    for part, count in (("train", 20), ("test", 8)):
+        for name, pattern in zip(("rows", "columns", "slopes"), patterns):
+            (folder / part / name).mkdir(parents=True)
+            for k in range(count):
+                a = np.broadcast_to(pattern, (16, 16))[..., None] * 120.0 + 60
+                a = a + rng.normal(0, 25, (16, 16, 3))
+                image.fromarray(a.clip(0, 255).astype(np.uint8)).save(
+                    folder / part / name / f"{k}.png")
+    return folder
+
+
+def train(data, out, *more):
+    return main(["train", "--data", str(data), "--out", str(out), "--depth", "8", "--batch", "10",
+                 "--act-frac", "1", "--sides", "8:0.4", "--rate", "0.02", *map(str, more)])
+
+
+def assert_same(a, b):
+    """All that a run leaves, except how long it took."""
+    clock = ("elapsed", "history")
+    for key in a.keys() - set(clock):
+        if key == "model":
+            assert all(torch.equal(a[key][n], b[key][n]) for n in a[key])
+        elif key == "optimiser":
+            assert a[key]["param_groups"] == b[key]["param_groups"]
+            for one, two in zip(a[key]["state"].values(), b[key]["state"].values()):
+                assert all(torch.equal(one[n], two[n]) for n in one)
+        else:
+            assert a[key] == b[key], key
+    drop = [[{k: v for k, v in row.items() if k != "seconds"} for row in run["history"]]
+            for run in (a, b)]
+    assert drop[0] == drop[1]
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "run.pt"
+    torch.set_num_threads(1)
+    assert train(data, out, "--epochs", 6, "--cutout", 4) == 0
+    return out
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(data, trained, tmp_path, capsys):
+    out = tmp_path / "run.pt"
+    options = "--epochs", 6, "--cutout", 4
+    assert train(data, out, *options, "--stop-after", 2) == 0
+    assert "not finished; go on with the same command and --resume" in capsys.readouterr().out
+    assert restore(out)["epoch"] == 2
+    assert train(data, out, *options, "--resume", "--stop-after", 1) == 0
+    assert train(data, out, *options, "--resume") == 0
+    assert_same(restore(trained), restore(out))
+
+
+def test_another_seed_gives_other_weights(data, trained, tmp_path):
+    assert train(data, tmp_path / "run.pt", "--epochs", 6, "--cutout", 4, "--seed", 1) == 0
+    a, b = (model_of(restore(p)).weights() for p in (trained, tmp_path / "run.pt"))
+    assert not np.array_equal(a["g0b0c0"], b["g0b0c0"])
+
+
+def test_training_learns(trained):
+    history = restore(trained)["history"]
+    assert [row["side"] for row in history] == [8, 8, 16, 16, 16, 16]
+    assert history[-1]["test"] > 0.8  # of 24 images in 3 classes
+
+
+def test_the_clock_ends_a_run(data, tmp_path):
+    assert train(data, tmp_path / "run.pt", "--minutes", 0.03) == 0
+    state = restore(tmp_path / "run.pt")
+    assert state["finished"] and 1.8 <= state["elapsed"] < 10
+    assert state["optimiser"]["param_groups"][0]["lr"] < 0.02 * 0.1
+
+
+def test_two_processes_follow_one(data, tmp_path):
+    """torchrun with gloo: the same order and augmentation, so nearly the same steps."""
+    options = ["--epochs", "2", "--threads", "1"]
+    assert train(data, tmp_path / "one.pt", *options, "--rate", "0.0001") == 0
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+               "--nproc-per-node=2", "-m", "export", "train", "--data", data, "--out",
+               tmp_path / "two.pt", "--depth", "8", "--batch", "10", "--act-frac", "1",
+               "--sides", "8:0.4", "--rate", "0.0001", *options]
+    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True,
+                          timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch ") == 2  # the first process alone speaks
+    one, two = restore(tmp_path / "one.pt"), restore(tmp_path / "two.pt")
+    assert one["seen"] == two["seen"] == 120
+    assert abs(one["history"][0]["loss"] - two["history"][0]["loss"]) < 0.02
+    for name, latent in one["model"].items():
+        # Adam divides by the gradient's size, so only a gradient near zero moves one otherwise.
+        moved = (latent - two["model"][name]).abs()
+        assert (moved < 1e-5).float().mean() > 0.7, name
+
+
+def test_a_packed_net_evaluates_the_same(data, trained, tmp_path, capsys):
+    out = tmp_path / "net.safetensors"
+    assert main(["pack", str(trained), "--data", str(data), "--out", str(out),
+                 "--note", "data=three patterns"]) == 0
+    package = Package.load(out)
+    assert package.class_names == ("columns", "rows", "slopes") and package.test_images == 24
+    assert package.training["data"] == "three patterns" and package.training["finished"]
+    assert package.accuracy == restore(trained)["history"][-1]["test"]
+    capsys.readouterr()
+    for network in (out, trained):
+        assert main(["eval", str(network), "--data", str(data)]) == 0
+        figure = f"{100 * package.accuracy:.2f} %"
+        assert capsys.readouterr().out == (f"PyTorch {figure}  golden {figure}  of 24 images, "
+                                           f"every score equal\n")
+
+
+def test_a_diverged_net_is_not_packed(trained):
+    state = restore(trained)
+    state["model"]["signs.g1b0c1.latent"][0, 0, 0, 0] = float("nan")
+    with pytest.raises(PackError, match="g1b0c1: latent weights must be finite"):
+        pack(state)
+
+
+def test_a_foreign_state_is_not_packed(trained):
+    state = restore(trained)
+    state["network"]["depth"] = 14
+    state["network"]["shifts"], state["network"]["entries"] = [2] * 13, [3] * 7
+    with pytest.raises(PackError, match="tensors are not those of wrn-14-1"):
+        pack(state)
+
+
+REFUSED = (
+    (("--batch", "100", "--epochs", "1"), "Batch must be at most the 60 training images"),
+    (("--epochs", "0"), "length of a run must be positive, not 0"),
+    (("--epochs", "1", "--sides", "12:0.5"), "multiples of 8 with a fraction"),
+    (("--epochs", "1", "--depth", "9"), "Depth must be 6n.2, not 9; try 8"),
+    (("--epochs", "1", "--act-bits", "5"), "Activation bits must be one of"),
+    (("--epochs", "1", "--resume"), "no such checkpoint"),
+    (("--epochs", "1", "--side", "12"), "Image side must be a multiple of 8, not 12"),
+)
+
+
+@pytest.mark.parametrize("options, message", REFUSED)
+def test_refusals_are_one_sentence(data, tmp_path, capsys, options, message):
+    assert train(data, tmp_path / "run.pt", *options) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(message, error)
+
+
+def test_damaged_checkpoints_are_refused(data, trained, tmp_path, capsys):
+    short = tmp_path / "short.pt"
+    short.write_bytes(trained.read_bytes()[:1000])
+    assert main(["pack", str(short), "--out", str(tmp_path / "x")]) == 2
+    assert f"{short}: not a signstream checkpoint, or damaged\n" == capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_resuming_with_other_options_is_refused(data, trained, capsys):
+    assert train(data, trained, "--epochs", 7, "--cutout", 4, "--rate", 0.1, "--resume") == 2
+    assert "was trained with another epochs, rate; resume" in capsys.readouterr().err
+
+
+def test_a_recipe_needs_one_length():
+    for lengths in ({}, {"epochs": 3, "minutes": 1.0}):
+        with pytest.raises(TrainError, match="give either epochs or minutes"):
+            Recipe(**lengths)
+
+
+def test_no_arguments_print_the_help(capsys):
+    assert main([]) == 0
+    assert "example:\n  python -m export train" in capsys.readouterr().out
