@@ -1,0 +1,211 @@
+"""The cocotb side of :mod:`sim.run`: whole frames through the pipeline, every layer compared.
+
+Runs inside the simulator. The job (a JSON file named by ``SIGNSTREAM_JOB``) says what to do; the
+verdicts go to the job's ``report``. A difference is a result, not an exception: only trouble of
+the bench itself fails the cocotb test.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import RisingEdge
+
+from gen.package import Package
+
+from .difference import first_difference
+from .golden import Golden
+from .taps import FrameTaps
+
+QUIET = 50_000          # cycles without any traffic after which the design counts as stuck
+RESET_CYCLES = 4
+SCORE_BITS = 32
+
+
+def stalls(seed):
+    """Endless booleans: stretches of no stalls, of coin tosses and of rare transfers."""
+    if not seed:
+        while True:
+            yield False
+    rng = np.random.default_rng(seed)
+    while True:
+        rate = rng.choice([0, 0, 0.5, 0.9])
+        yield from (rng.random(int(rng.integers(16, 256))) < rate).tolist()
+
+
+class Frames:
+    """Feeds, drains and watches one run; everything happens in one loop of a single task, because
+    each task that wakes up on a clock edge costs as much as reading a dozen ports."""
+
+    def __init__(self, dut, job, golden, images, order, seed):
+        self.dut, self.job, self.golden = dut, job, golden
+        self.network, self.images, self.order = golden.network, images, order
+        self.seed = seed
+        self.cycle = 0
+        p, c = job["pixels"], job["result_channels"]
+        self.shape = p, c, len(dut.tap__codes) // (p * c), len(dut.tap__residual) // (p * c)
+        self.results = [{} for _ in order]
+        self.tapped = []                       # FrameTaps in order of frames
+        self.first_pixel, self.last_score = [], []
+
+    async def run(self):
+        """Frames in order; returns the list of verdicts."""
+        try:
+            await self._traffic()
+        except Trouble as trouble:
+            pending = next((r for r in self.results if "scores" not in r), self.results[-1])
+            pending.setdefault("difference", trouble.difference)
+        return self.results
+
+    async def _traffic(self):
+        dut, edge = self.dut, RisingEdge(self.dut.clk)
+        image_ready, image_valid = dut.image__ready, dut.image__valid
+        scores_valid, scores_ready = dut.scores__valid, dut.scores__ready
+        tap_valid = dut.tap__valid
+        fields = [getattr(dut, f"tap__{name}", None)          # a port of no bits doesn't exist
+                  for name in ("layer", "row", "group", "slice", "mask", "codes", "residual")]
+        pixels = [word for k in self.order for word in self._words(k)]
+        sent, offered, total = 0, False, len(pixels)
+        image_stalls, score_stalls = stalls(self.seed), stalls(self.seed and self.seed + 1)
+        taking, standing, scores, layer = False, None, [], -1
+        done, quiet, kinds = 0, 0, [conv.kind for conv in self.network.convs]
+        frame_pixels = self.network.side ** 2
+        while done < len(self.order):
+            await edge
+            self.cycle += 1
+            quiet += 1
+            # Values are those from before this edge: what was offered and taken by it.
+            if offered and image_ready.value == 1:
+                if sent % frame_pixels == 0:
+                    self.first_pixel.append(self.cycle)
+                sent, offered, quiet = sent + 1, False, 0
+                if sent == total:
+                    image_valid.value = 0
+            if not offered and sent < total:
+                if next(image_stalls):
+                    image_valid.value = 0
+                else:
+                    dut.image__payload.value = pixels[sent]
+                    image_valid.value = 1
+                    offered = True
+            valid = scores_valid.value == 1
+            if valid or standing is not None:
+                payload = number(dut.scores__payload) if valid else None
+                if standing is not None and payload != standing:
+                    raise Trouble("scores", "an offer that stands until it's taken",
+                                  "an offer changed or withdrawn untaken")
+                standing = None if taking else payload
+                if taking:
+                    quiet = 0
+                    scores.append(payload)
+                    if self._frame_ended(scores, done):
+                        scores, done = [], done + 1
+            stalled = next(score_stalls)
+            if stalled == taking:
+                taking = not stalled
+                scores_ready.value = int(taking)
+            if tap_valid.value == 1:
+                quiet = 0
+                index = number(fields[0])
+                if index < layer or not self.tapped:
+                    self.tapped.append(FrameTaps(self.network, *self.shape))
+                layer = index
+                first = index < len(kinds) and kinds[index] == "first"
+                self.tapped[-1].add(index, *map(number, fields[1:6]),
+                                    None if first else number(fields[6]))
+            if quiet > QUIET:
+                self._stuck(done, sent)
+
+    def _words(self, k):
+        """Payloads of an image, row by row: red in the lowest bits."""
+        red, green, blue = self.images[k].reshape(3, -1).astype(int)
+        return (red | green << 8 | blue << 16).tolist()
+
+    def _frame_ended(self, scores, frame):
+        """Handles the newest transfer of the score stream; True after a frame's last."""
+        if scores[-1] >> SCORE_BITS != (len(scores) == self.network.classes):
+            raise Trouble(f"scores, last flag of class {len(scores) - 1}",
+                          int(len(scores) == self.network.classes), scores[-1] >> SCORE_BITS)
+        if len(scores) < self.network.classes:
+            return False
+        k, result = self.order[frame], self.results[frame]
+        got = np.array(scores, np.int64) & (1 << SCORE_BITS) - 1
+        got = (got - (got >> SCORE_BITS - 1 << SCORE_BITS)).astype(np.int32)
+        want = self.golden.run(self.images[k:k + 1], taps=True)
+        self.last_score.append(self.cycle)
+        result.update(
+            image=k, scores=got.tolist(), expected=want.scores[0].tolist(),
+            difference=self._map_difference(frame, want)
+            or first_difference("scores", want.scores[0], got),
+            first_pixel=self.first_pixel[frame], last_score=self.cycle)
+        say(f"  frame {frame + 1}/{len(self.order)}"
+            f"{f', stalls {self.seed}' if self.seed else ''}: cycle {self.cycle}, "
+            f"{'differs' if result['difference'] else 'bit-exact'}", self.job["started"])
+        return True
+
+    def _map_difference(self, frame, want):
+        """First difference of a frame's maps; its words are then forgotten."""
+        if frame >= len(self.tapped):
+            return {"layer": self.network.convs[0].name, "expected": "a map", "got": "no words"}
+        taps, self.tapped[frame] = self.tapped[frame], None
+        return taps.first_difference({name: m[0] for name, m in want.maps.items()})
+
+    def _stuck(self, done, sent):
+        """The design stopped: compare what there is, then give up."""
+        k = self.order[done]
+        want = self.golden.run(self.images[k:k + 1], taps=True)
+        found = self._map_difference(done, want)
+        seen = (f"no traffic for {QUIET} cycles ({sent} pixels taken, {done} frames done, "
+                f"cycle {self.cycle})")
+        if found:
+            raise Trouble(found["layer"], None, None, {**found, "stuck": seen})
+        raise Trouble("scores", f"{self.network.classes} scores", seen)
+
+
+class Trouble(Exception):
+    """The run can't go on; ``difference`` says why."""
+
+    def __init__(self, layer, expected, got, difference=None):
+        self.difference = difference or {"layer": layer, "expected": expected, "got": got}
+        super().__init__(str(self.difference))
+
+
+def number(port):
+    """Value of a port as an unsigned integer."""
+    if port is None:
+        return 0
+    value = port.value
+    try:
+        return value.to_unsigned() if hasattr(value, "to_unsigned") else int(value)
+    except ValueError:
+        raise Trouble(port._name, "0 and 1", f"undefined bits in {value}") from None
+
+
+def say(line, started):
+    print(f"{line}  {time.time() - started:.0f} s", file=sys.stderr, flush=True)
+
+
+@cocotb.test()
+async def frames(dut):
+    job = json.loads(Path(os.environ["SIGNSTREAM_JOB"]).read_text())
+    package = Package.load(job["package"])
+    with np.load(job["images"]) as z:
+        images = z["images"]
+    golden, verdicts = Golden(package), []
+    Clock(dut.clk, 10, "ns").start()
+    for run in job["runs"]:
+        dut.image__valid.value = dut.image__payload.value = dut.scores__ready.value = 0
+        dut.rst.value = 1
+        for _ in range(RESET_CYCLES):
+            await RisingEdge(dut.clk)
+        dut.rst.value = 0
+        bench = Frames(dut, job, golden, images, run["order"], run["seed"])
+        verdicts.append({**run, "frames": await bench.run(), "cycles": bench.cycle})
+        report = Path(job["report"])
+        report.with_suffix(".partial").write_text(json.dumps(verdicts))
+        report.with_suffix(".partial").replace(report)
