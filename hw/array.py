@@ -21,8 +21,9 @@ from amaranth.lib.wiring import In, Out
 from .dot import Dot
 from .memory import Rom
 from .pipe import delayed
+from .target import repeated
 
-__all__ = ["SELECT_LATENCY", "ArrayUnit", "GroupUnit", "array_dot"]
+__all__ = ["SELECT_LATENCY", "ArrayUnit", "GroupUnit", "array_dot", "step_layout"]
 
 SELECT_LATENCY = 2  # cycles from a selection to the word
 FAN_IN = 4          # groups behind a multiplexer: two LUT4 a bit
@@ -48,8 +49,18 @@ def word_layout(schedule):
                             schedule.lanes.pixels)
 
 
+def group_signature(schedule, weight_depth):
+    """Ports of :class:`GroupUnit`."""
+    lanes, step = schedule.lanes, step_layout(schedule)
+    address = range(max(2, weight_depth))
+    return wiring.Signature({
+        "x": In(step), "y": Out(step), "w_addr": In(address), "w_next": Out(address),
+        "weights": In(lanes.inputs * lanes.result_channels),
+        "results": Out(word_layout(schedule))})
+
+
 class GroupUnit(wiring.Component):
-    """``pixels * result_channels`` dot products with their weights.
+    """``pixels * result_channels`` dot products.
 
     Members
     -------
@@ -57,38 +68,30 @@ class GroupUnit(wiring.Component):
         A step, and the same one cycle later for the next group.
     w_addr, w_next : In, Out
         Weight address, ``READ_LATENCY`` cycles ahead of ``x``, and the same one cycle later.
+    weights : In
+        Inversion bits together with ``x``, ``[result channel][kernel column][channel]``.
     results : ``Out(word)``
         The sums of the last finished steps, ``dot.latency`` cycles after ``x.last``.
     """
 
-    def __init__(self, schedule, name, words):
+    def __init__(self, schedule, weight_depth):
         self.schedule = schedule
-        width = schedule.lanes.inputs * schedule.lanes.result_channels
-        self.rom = Rom(name, width, words)
-        step = step_layout(schedule)
-        super().__init__({
-            "x": In(step), "y": Out(step),
-            "w_addr": In(self.rom.addr.shape()), "w_next": Out(self.rom.addr.shape()),
-            "results": Out(word_layout(schedule))})
+        super().__init__(group_signature(schedule, weight_depth))
 
     def elaborate(self, platform):
         m = Module()
         lanes, dot = self.schedule.lanes, array_dot(self.schedule)
-        m.submodules.rom = self.rom
-        m.d.comb += self.rom.addr.eq(self.w_addr)
         m.d.sync += [self.w_next.eq(self.w_addr), self.y.eq(self.x)]
-
-        control = Cat(self.x.shift, self.x.last | ~self.x.active, self.x.last)
-        control = delayed(m, control, dot.latency - 1, state=True)
-
+        control = delayed(m, Cat(self.x.shift, self.x.last | ~self.x.active, self.x.last),
+                          dot.latency - 1, state=True)
         for p in range(lanes.pixels):
-            codes = [self.x.codes[p + dx][c]
-                     for dx in range(3) for c in range(lanes.slice_channels)]
+            codes = Cat(self.x.codes[p + dx] for dx in range(3))
             for j in range(lanes.result_channels):
-                m.submodules[f"dot_{p}_{j}"] = unit = dot.create()
-                m.d.comb += [unit.x[i].eq(code) for i, code in enumerate(codes)]
+                unit = repeated(m, f"dot_{p}_{j}", "signstream_dot", dot.signature, dot.create,
+                                platform)
                 m.d.comb += [
-                    unit.invert.eq(self.rom.data.word_select(j, lanes.inputs)),
+                    Value.cast(unit.x).eq(codes),
+                    unit.invert.eq(self.weights.word_select(j, lanes.inputs)),
                     Cat(unit.shift, unit.clear, unit.capture).eq(control),
                     self.results[p][j].eq(unit.result)]
         return m
@@ -111,33 +114,36 @@ class ArrayUnit(wiring.Component):
 
     def __init__(self, schedule, weights):
         self.schedule = schedule
-        self.groups = [GroupUnit(schedule, f"weights{g}", words)
-                       for g, words in enumerate(weights)]
+        lanes = schedule.lanes
+        self.roms = [Rom(f"weights{g}", lanes.inputs * lanes.result_channels, words)
+                     for g, words in enumerate(weights)]
         super().__init__({
-            "x": In(step_layout(schedule)), "w_addr": In(self.groups[0].rom.addr.shape()),
-            "select": In(range(max(2, len(self.groups)))), "word": Out(word_layout(schedule))})
-
-    @property
-    def roms(self):
-        """The weight memories, by group."""
-        return [group.rom for group in self.groups]
+            "x": In(step_layout(schedule)), "w_addr": In(self.roms[0].addr.shape()),
+            "select": In(range(max(2, lanes.groups))), "word": Out(word_layout(schedule))})
 
     def elaborate(self, platform):
         m = Module()
         step, w_addr = self.x, self.w_addr
-        for g, group in enumerate(self.groups):
-            m.submodules[f"group{g}"] = group
-            m.d.comb += [group.x.eq(step), group.w_addr.eq(w_addr)]
+        depth = len(self.roms[0].words)
+        results = []
+        for g, rom in enumerate(self.roms):
+            m.submodules[f"rom{g}"] = rom
+            group = repeated(m, f"group{g}", "signstream_group",
+                             group_signature(self.schedule, depth),
+                             lambda: GroupUnit(self.schedule, depth), platform)
+            m.d.comb += [group.x.eq(step), group.w_addr.eq(w_addr), rom.addr.eq(w_addr),
+                         group.weights.eq(rom.data)]
             step, w_addr = group.y, group.w_next
+            results.append(group.results)
 
         near, far = self.select[:2], delayed(m, self.select[2:], 1)
         picked = []
-        for first in range(0, len(self.groups), FAN_IN):
+        for first in range(0, len(results), FAN_IN):
             word = Signal(word_layout(self.schedule), reset_less=True)
             with m.Switch(near):
-                for k, group in enumerate(self.groups[first:first + FAN_IN]):
+                for k, result in enumerate(results[first:first + FAN_IN]):
                     with m.Case(k):
-                        m.d.sync += word.eq(group.results)
+                        m.d.sync += word.eq(result)
             picked.append(word)
         with m.Switch(far):
             for k, word in enumerate(picked):

@@ -2,7 +2,7 @@
 
 With ``u`` an unsigned code and an inversion bit set where the weight is -1, the array adds
 ``u`` or ``2**b - 1 - u``: an unsigned sum, whose distance from the signed one is a constant per
-output channel (:meth:`gen.layout` folds it into the result's rounding constant).
+output channel (:mod:`gen.layout` folds it into the result's rounding constant).
 """
 
 from dataclasses import dataclass
@@ -48,6 +48,13 @@ class Dot:
         top = (1 << self.bits) - 1
         return (x ^ (invert * top)).sum(-1)
 
+    @property
+    def signature(self):
+        """Ports of the gateware, see :class:`DotUnit`."""
+        return wiring.Signature({
+            "x": In(data.ArrayLayout(self.bits, self.lanes)), "invert": In(self.lanes),
+            "shift": In(1), "clear": In(1), "capture": In(1), "result": Out(self.acc_bits)})
+
     def create(self):
         """Gateware for these numbers."""
         return DotUnit(self)
@@ -72,13 +79,11 @@ class DotUnit(wiring.Component):
 
     def __init__(self, dot):
         self.dot = dot
-        super().__init__({
-            "x": In(data.ArrayLayout(dot.bits, dot.lanes)), "invert": In(dot.lanes),
-            "shift": In(1), "clear": In(1), "capture": In(1), "result": Out(dot.acc_bits)})
+        super().__init__(dot.signature)
 
     def elaborate(self, platform):
         m = Module()
-        acc = Signal(self.dot.acc_bits)
+        acc = Signal(self.dot.acc_bits, reset_less=True)
         body = self._carry_cells if has_carry_cells(platform) else self._words
         total = body(m, acc)
         m.d.sync += acc.eq(Mux(self.clear, 0, total))
@@ -93,7 +98,7 @@ class DotUnit(wiring.Component):
             terms = [sum(terms[i:i + 2], Const(0, 0)) for i in range(0, len(terms), 2)]
         added = terms[0]
         for _ in range(self.dot.latency - 1):
-            held = Signal(added.shape())
+            held = Signal(added.shape(), reset_less=True)
             m.d.sync += held.eq(added)
             added = held
         total = Signal(self.dot.acc_bits)

@@ -12,9 +12,20 @@ from .memory import READ_LATENCY, Rom
 from .pipe import delayed
 from .results import codes_layout
 
-__all__ = ["SCORE_SHAPE", "HeadUnit"]
+__all__ = ["SCORE_SHAPE", "HeadUnit", "head_cycles"]
 
 SCORE_SHAPE = data.StructLayout({"score": signed(32), "last": 1})
+
+
+# From the codes of the last word to the sums, then of every class's last word to its score.
+SUM_DELAY = 3
+SCORE_DELAY = READ_LATENCY + 3
+
+
+def head_cycles(schedule):
+    """Cycles from the codes of a frame's last word to its last score, nothing waiting."""
+    slices = schedule.features // schedule.lanes.result_channels
+    return SUM_DELAY + schedule.classes * (slices + SCORE_DELAY + 1)
 
 
 class HeadUnit(wiring.Component):

@@ -4,15 +4,18 @@ An ECP5 block RAM needs 5.6 ns from clock to output; the fabric register behind 
 the pipeline run at 100 MHz and more (`READ_LATENCY` counts both).
 """
 
+from pathlib import Path
+
 from amaranth import *
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from .target import ROM_SOURCE, has_carry_cells, reads_init_files
+from .target import is_netlist
 
 __all__ = ["READ_LATENCY", "Ram", "Rom"]
 
 READ_LATENCY = 2  # cycles
+ROM_SOURCE = Path(__file__).with_name("rom.v")
 
 
 class Rom(wiring.Component):
@@ -50,10 +53,9 @@ class Rom(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        if reads_init_files(platform):
-            if has_carry_cells(platform):
-                platform.add_file(self.path, self.hex())
-                platform.add_file(ROM_SOURCE.name, ROM_SOURCE.read_text())
+        if is_netlist(platform):
+            platform.add_file(self.path, self.hex())
+            platform.add_file(ROM_SOURCE.name, ROM_SOURCE.read_text())
             m.submodules.rom = Instance(
                 "signstream_rom", p_WIDTH=self.width, p_DEPTH=len(self.words),
                 p_ADDR=len(self.addr), p_FILE=self.path,

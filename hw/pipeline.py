@@ -59,10 +59,10 @@ class Pipeline(wiring.Component):
         Pixels, row by row; ``side * side`` a frame.
     scores : ``Out(stream.Signature(StructLayout({"score": signed(32), "last": 1})))``
         A score per class, class 0 first.
-    tap : ``Out(StructLayout)``
-        Every result word as it's written, for checks in simulation: ``layer``, ``row``,
-        ``group`` of output pixels, ``slice`` of channels, a ``mask`` of the pixels written,
-        ``codes`` and ``residual`` as ``[pixel][channel]``. Costs nothing where it isn't used.
+    tap : ``Out(Signature)``, valid, layer, row, group, slice, mask, codes, residual
+        Every result word as it's written, for checks in simulation: layer, row, group of output
+        pixels, slice of channels, a mask of the pixels written, codes and residual as
+        ``[pixel][channel]``, lowest first. Costs nothing where it isn't used.
     """
 
     def __init__(self, schedule, contents):
@@ -75,16 +75,17 @@ class Pipeline(wiring.Component):
         self.results = ResultUnit(self.sequencer, self.array.word.shape(), contents.constant_bits)
         self.head = HeadUnit(schedule, contents.head)
         word = self.sequencer.word_layout
+        tap = data.StructLayout({
+            "valid": 1, "layer": word["layer"].shape, "row": word["row"].shape,
+            "group": word["x_group"].shape, "slice": word["slice"].shape,
+            "mask": schedule.lanes.pixels, "codes": codes_layout(schedule),
+            "residual": data.ArrayLayout(
+                data.ArrayLayout(signed(schedule.res_bits), channels), schedule.lanes.pixels)})
         super().__init__({
             "image": In(stream.Signature(IMAGE_SHAPE)),
             "scores": Out(stream.Signature(SCORE_SHAPE)),
-            "tap": Out(data.StructLayout({
-                "valid": 1, "layer": word["layer"].shape, "row": word["row"].shape,
-                "group": word["x_group"].shape, "slice": word["slice"].shape,
-                "mask": schedule.lanes.pixels, "codes": codes_layout(schedule),
-                "residual": data.ArrayLayout(
-                    data.ArrayLayout(signed(schedule.res_bits), channels),
-                    schedule.lanes.pixels)}))})
+            "tap": Out(wiring.Signature({name: Out(field.width)
+                                         for name, field in tap}))})
 
     @property
     def roms(self):
@@ -158,12 +159,14 @@ class Pipeline(wiring.Component):
             head.valid.eq(done.valid & done.last), head.start.eq(done.start),
             head.end.eq(done.frame_end), head.slice.eq(done.slice), head.codes.eq(results.codes)]
 
-        tap = self.tap
         kept = delayed(m, results.new_residual, CODES_DELAY - RESIDUAL_WRITE_DELAY)
         m.d.comb += [
-            tap.valid.eq(done.valid), tap.layer.eq(done.layer), tap.row.eq(done.row),
-            tap.group.eq(done.x_group), tap.slice.eq(done.slice), tap.mask.eq(mask),
-            tap.codes.eq(results.codes),
-            *(tap.residual[p][j].eq(kept[p][j]) for p in range(lanes.pixels)
-              for j in range(lanes.result_channels))]
+            self.tap.valid.eq(done.valid), self.tap.layer.eq(done.layer),
+            self.tap.row.eq(done.row), self.tap.group.eq(done.x_group),
+            self.tap.slice.eq(done.slice), self.tap.mask.eq(mask),
+            self.tap.codes.eq(results.codes),
+            # The stored bit beyond the residual's range is only ever the pool unit's.
+            self.tap.residual.eq(Cat(kept[p][j][:y.res_bits]
+                                     for p in range(lanes.pixels)
+                                     for j in range(lanes.result_channels)))]
         return m

@@ -13,7 +13,10 @@ module signstream_rom #(
 );
     reg [WIDTH-1:0] mem [0:DEPTH-1];
     reg [WIDTH-1:0] row;
-    initial $readmemh(FILE, mem);
+    // Yosys elaborates the defaults too, when it reads the module.
+    generate
+        if (FILE != "") initial $readmemh(FILE, mem);
+    endgenerate
     always @(posedge clk) begin
         row <= mem[addr];
         data <= row;

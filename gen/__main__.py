@@ -1,0 +1,135 @@
+"""``python -m gen``: plan a network for a device and write its build folder."""
+
+import argparse
+import re
+import sys
+import time
+from pathlib import Path
+
+from .build import write_build
+from .device import DEVICES
+from .estimate import PlanTooLarge, check_fit, estimate_resources
+from .network import ACT_BITS, Network
+from .package import Package, PackageError, shipped
+from .plan import Plan, PlanError, choose_lanes
+from .schedule import check_lanes
+
+BOARDS = {f"ulx3s-{device}": device for device in DEVICES} | {"ulx3s": "85f"}
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m gen", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Plan a 1-bit-weight wide residual network for an ECP5 board and write its "
+                    "build folder:\nVerilog, BRAM init files, plan and report.",
+        epilog="example:\n  python -m gen --width 1 --depth 20 --out build/\n"
+               "  python -m gen --width 2 --depth 20 --random-weights 1 --board ulx3s-45f "
+               "--out build/sizing/")
+    parser.add_argument("--width", type=int, metavar="W", help="channels are 16*W, 32*W, 64*W")
+    parser.add_argument("--depth", type=int, default=20, help="weight layers, 6n+2 (default 20)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="build folder")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--package", type=Path, metavar="FILE",
+                        help="network package (default: the shipped one of that width and depth)")
+    source.add_argument("--random-weights", type=int, metavar="SEED",
+                        help="untrained weights, to size a design")
+    parser.add_argument("--classes", type=int, help="with --random-weights (default 10)")
+    parser.add_argument("--side", type=int, help="image side, with --random-weights (default 32)")
+    parser.add_argument("--act-bits", type=int, metavar="B",
+                        help=f"activation bits, one of {', '.join(map(str, ACT_BITS))}, "
+                             f"with --random-weights (default 4)")
+    parser.add_argument("--board", default="ulx3s", choices=sorted(BOARDS),
+                        help="default ulx3s, which is ulx3s-85f")
+    parser.add_argument("--target-fps", type=float, metavar="FPS",
+                        help="take the smallest array that reaches this (default: the fastest "
+                             "that fits)")
+    parser.add_argument("--lanes", metavar="N|P,CS,M,CR",
+                        help="multiply-accumulates per cycle at most, or the array itself: "
+                             "pixels, slice channels, outputs, result channels")
+    parser.add_argument("--clock-mhz", type=float, default=100.0,
+                        help="pipeline clock (default 100)")
+    return parser
+
+
+def _package(args):
+    only_random = {"--classes": args.classes, "--side": args.side, "--act-bits": args.act_bits}
+    given = {name: value for name, value in only_random.items() if value is not None}
+    if args.random_weights is not None:
+        if args.width is None:
+            raise PlanError("--random-weights needs --width")
+        fields = {"classes": args.classes, "side": args.side, "act_bits": args.act_bits}
+        network = Network(args.depth, args.width,
+                          **{name: value for name, value in fields.items() if value is not None})
+        return Package.random(network, args.random_weights)
+    if args.package is None and args.width is None:
+        raise PlanError("name a network with --width (and --depth), or a package with --package")
+    package = Package.load(args.package or shipped(args.depth, args.width))
+    network = package.network
+    has = {"--classes": network.classes, "--side": network.side,
+           "--act-bits": network.act_bits, "--width": network.width}
+    given |= {} if args.width is None else {"--width": args.width}
+    for name, value in given.items():
+        if has[name] != value:
+            raise PlanError(f"the package has {name} {has[name]}, not {value}; "
+                            f"drop the option or train another network")
+    return package
+
+
+def _lanes(args, network, device):
+    from hw.schedule import Lanes
+    if args.lanes and "," in args.lanes:
+        if not re.fullmatch(r"\d+,\d+,\d+,\d+", args.lanes):
+            raise PlanError(f"--lanes must be a number or four, P,CS,M,CR, not {args.lanes}")
+        lanes = Lanes(*map(int, args.lanes.split(",")))
+        check_lanes(network, lanes)
+        return lanes
+    if args.lanes and not args.lanes.isdecimal():
+        raise PlanError(f"--lanes must be a number or four, P,CS,M,CR, not {args.lanes}")
+    return choose_lanes(network, device, args.target_fps,
+                        int(args.lanes) if args.lanes else None, args.clock_mhz)
+
+
+def main(argv=None):
+    """Run the command; returns the exit code."""
+    parser = _parser()
+    if not (sys.argv[1:] if argv is None else argv):
+        parser.print_help()
+        return 0
+    args = parser.parse_args(argv)
+    began = time.monotonic()
+
+    def step(number, text):
+        print(f"[{number}/3] {text}  {time.monotonic() - began:.1f} s", flush=True)
+
+    try:
+        package = _package(args)
+        device = BOARDS[args.board]
+        plan = Plan(package, _lanes(args, package.network, device), device, args.clock_mhz)
+        check_fit(plan.schedule, DEVICES[device], package.network.name)
+        step(1, f"plan {package.network.name} for {args.board}")
+        write_build(plan, args.out)
+        step(2, "gateware, init files")
+    except (PackageError, PlanError, PlanTooLarge, ValueError, TypeError) as error:
+        print(f"gen: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"gen: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    need, lanes = estimate_resources(plan.schedule), plan.lanes
+    trained = ("random weights" if package.accuracy is None
+               else f"{package.accuracy:.2%} of {package.test_images} test images")
+    print(f"  network   {package.network.name}, {package.network.macs / 1e6:.1f} M "
+          f"multiply-accumulates, {package.network.weight_bits:,} weight bits, {trained}")
+    print(f"  array     {lanes.pixels} pixels x 3 x {lanes.slice_channels} channels x "
+          f"{lanes.outputs} outputs = {lanes.count:,} lanes, busy {plan.lane_busy:.0%}")
+    print(f"  speed     {plan.cycles_per_frame:,} cycles a frame, "
+          f"{args.clock_mhz * 1e6 / plan.cycles_per_frame:,.0f} fps at {args.clock_mhz:g} MHz "
+          f"(estimate)")
+    print(f"  resources {need['comb']:,} COMB, {need['ff']:,} FF, {need['ebr']} EBR, "
+          f"{need['dsp']} DSP of the {device.upper()} (estimate)")
+    step(3, f"{args.out} written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

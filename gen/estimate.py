@@ -1,0 +1,97 @@
+"""Resources and speed before place and route.
+
+Counts follow the structure of the gateware; the factors are fitted to routed designs
+(``boards/results``), as named beside each.
+"""
+
+from amaranth.utils import ceil_log2
+
+from hw.dot import ADDERS_PER_CHAIN
+from hw.results import STORED_EXTRA_BITS
+
+from .device import EBR_BITS, block_rams
+
+__all__ = ["FMAX_MHZ", "PlanTooLarge", "check_fit", "estimate_resources", "memory_bits"]
+
+FMAX_MHZ = 100         # what the board design is built for
+CHAIN_FEED = 4         # LUT sites that nextpnr adds to a carry chain
+
+
+class PlanTooLarge(ValueError):
+    """A network that doesn't fit the device; the message says what is short."""
+
+
+def _dot_cells(schedule):
+    """LUT sites of one dot product with its accumulator, as :mod:`hw.dot` packs it."""
+    terms = [schedule.act_bits] * schedule.lanes.inputs
+    halves, adders = 0, 0
+    while len(terms) > 1:
+        sums = [max(pair) + 1 for pair in zip(terms[::2], terms[1::2])]
+        halves, adders = halves + sum(sums), adders + len(sums)
+        terms = sums + terms[len(terms) & ~1:]
+    halves, adders = halves + schedule.acc_bits, adders + 1
+    return halves + CHAIN_FEED * -(-adders // ADDERS_PER_CHAIN)
+
+
+def _memories(schedule):
+    """``(name, width, depth, copies)`` of every block RAM memory."""
+    lanes = schedule.lanes
+    columns = lanes.pixels + 2
+    words = sum(layer.out_groups * 3 * layer.slices for layer in schedule.layers)
+    constants = sum(layer.out_groups for layer in schedule.layers) * lanes.groups
+    return [
+        ("weights", lanes.inputs * lanes.result_channels, words, lanes.groups),
+        ("constants", lanes.result_channels * (schedule.acc_bits + 2), constants, 1),
+        ("maps", lanes.result_channels * schedule.act_bits, 2 * schedule.map_words,
+         columns * lanes.subslices),
+        ("residual", lanes.result_channels * (schedule.res_bits + STORED_EXTRA_BITS),
+         schedule.residual_depth, lanes.pixels + 1),
+        ("image", 24, schedule.image_words, columns),
+        ("head", lanes.result_channels, schedule.classes * schedule.features
+         // lanes.result_channels, 1)]
+
+
+def memory_bits(schedule):
+    """Bits of every memory by name, as stored in block RAM."""
+    return {name: width * depth * copies
+            for name, width, depth, copies in _memories(schedule)}
+
+
+def estimate_resources(schedule):
+    """``{"comb", "ff", "ebr", "dsp"}`` of the pipeline with its board shell."""
+    lanes = schedule.lanes
+    dots = lanes.pixels * lanes.outputs
+    units = lanes.pixels * lanes.result_channels
+    step = (lanes.pixels + 2) * lanes.slice_channels * schedule.act_bits
+    word = units * schedule.acc_bits
+    width = schedule.res_bits + 2
+    # One unit: constant, shift choices, saturation, residual add and saturation, entry, clip.
+    unit = 2 * schedule.acc_bits + 7 * width
+    pool = units // 2 * 9 * width
+    comb = (dots * _dot_cells(schedule) + word * lanes.groups // 2 + unit * units + pool
+            + 2 * step + 3000)
+    tree = sum((lanes.inputs >> k) * (schedule.act_bits + k)
+               for k in range(1, ceil_log2(lanes.inputs) + 1))
+    ff = (dots * (tree + 2 * schedule.acc_bits) + lanes.groups * step
+          + units * (schedule.acc_bits * 4 + 9 * width) + word * (1 + lanes.groups // 4)
+          + lanes.groups * lanes.inputs * lanes.result_channels + 3000)
+    ebr = sum(block_rams(width, depth) * copies for _, width, depth, copies in
+              _memories(schedule))
+    return {"comb": int(comb), "ff": int(ff), "ebr": ebr, "dsp": units // 2}
+
+
+def check_fit(schedule, device, name):
+    """Raise :class:`PlanTooLarge` where the block RAM or the logic isn't enough."""
+    need = estimate_resources(schedule)
+    if need["ebr"] > device.ebr:
+        bits = memory_bits(schedule)
+        parts = ", ".join(f"{part} {bits[part]:,}" for part in ("weights", "maps", "residual"))
+        raise PlanTooLarge(
+            f"{name} needs {need['ebr']} block RAMs ({need['ebr'] * EBR_BITS:,} bits) on an array "
+            f"of {schedule.lanes.count:,} lanes, but the {device.name.upper()} has {device.ebr} "
+            f"({device.ebr * EBR_BITS:,} bits); stored are {parts} bits")
+    if need["comb"] > device.comb:
+        raise PlanTooLarge(
+            f"{name} needs about {need['comb']:,} LUT sites on an array of "
+            f"{schedule.lanes.count:,} lanes, but the {device.name.upper()} has {device.comb:,}; "
+            f"use fewer --lanes")

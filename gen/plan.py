@@ -1,0 +1,193 @@
+"""The plan: network, device and array size, and everything that follows from them."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+from hw.array import array_dot
+from hw.head import head_cycles
+from hw.issue import ARRAY_DELAY
+from hw.pipeline import Pipeline
+from hw.results import CODES_DELAY
+from hw.schedule import Lanes
+
+from .device import DEVICES
+from .estimate import PlanTooLarge, check_fit, estimate_resources
+from .layout import contents
+from .package import Package, PackageError
+from .schedule import check_lanes, make_schedule
+
+__all__ = ["FORMAT", "Plan", "PlanError", "choose_lanes"]
+
+FORMAT = "signstream-plan"
+VERSION = 1
+# Share of the LUT sites that a plan may fill: beyond it place and route takes very long.
+FILL = 0.6
+PIXELS, SLICES, RESULTS = (8, 4, 2), (4, 8, 16, 32), (4, 8, 16)
+
+
+class PlanError(ValueError):
+    """A plan that can't be made or read; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A network package on an array, for a device.
+
+    ``create`` makes the gateware; ``save`` and ``load`` keep a plan in a build folder as
+    ``plan.json`` beside ``package.safetensors``.
+    """
+
+    package: Package
+    lanes: Lanes
+    device: str
+    clock_mhz: float = 100.0
+
+    @property
+    def network(self):
+        """The network description."""
+        return self.package.network
+
+    @cached_property
+    def schedule(self):
+        """The layer schedule."""
+        return make_schedule(self.network, self.lanes)
+
+    @cached_property
+    def contents(self):
+        """Contents of the read-only memories."""
+        return contents(self.package, self.schedule)
+
+    def create(self):
+        """The :class:`hw.pipeline.Pipeline`."""
+        return Pipeline(self.schedule, self.contents)
+
+    @property
+    def cycles_per_frame(self):
+        """Clock cycles from one frame to the next, frames back to back."""
+        return self.schedule.cycles
+
+    @property
+    def latency_cycles(self):
+        """Clock cycles from the first pixel taken to the last score given, nothing waiting."""
+        first_gap = self.schedule.layers[0].gap
+        drain = ARRAY_DELAY + array_dot(self.schedule).latency - 1 + self.lanes.groups - 1
+        return (self.network.side ** 2 + LOAD_DELAY + self.schedule.cycles - first_gap + drain
+                + CODES_DELAY + head_cycles(self.schedule))
+
+    @property
+    def lane_busy(self):
+        """Share of the lanes' cycles that a multiply-accumulate of the network fills.
+
+        Strided layers compute every column and keep every other one, so they count half.
+        """
+        return (sum(conv.macs for conv in self.network.convs)
+                / (self.cycles_per_frame * self.lanes.count))
+
+    @property
+    def digest(self):
+        """Hexadecimal identity of gateware and weights."""
+        fields = self._fields()
+        return hashlib.blake2s(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:32]
+
+    def _fields(self):
+        return {"format": FORMAT, "version": VERSION, "network": self.network.name,
+                "device": self.device, "clock_mhz": self.clock_mhz,
+                **asdict(self.lanes), "package": self.package.digest}
+
+    def to_dict(self):
+        """What ``plan.json`` holds: the choices, and what follows from them."""
+        return {
+            **self._fields(), "digest": self.digest,
+            "lanes": self.lanes.count, "cycles_per_frame": self.cycles_per_frame,
+            "latency_cycles": self.latency_cycles, "lane_busy": self.lane_busy,
+            "resources": estimate_resources(self.schedule),
+            "accumulator_bits": self.schedule.acc_bits,
+            "layers": [asdict(layer) | {"cycles": layer.cycles}
+                       for layer in self.schedule.layers]}
+
+    @classmethod
+    def load(cls, folder):
+        """Read the plan of a build folder.
+
+        Raises :class:`PlanError` where the folder holds none, or one of another version, or one
+        that doesn't belong to the package beside it.
+        """
+        folder = Path(folder)
+        try:
+            fields = json.loads((folder / "plan.json").read_text())
+        except FileNotFoundError:
+            raise PlanError(f"{folder} holds no plan.json; make one with "
+                            f"`python -m gen --width 1 --depth 20 --out {folder}`") from None
+        except json.JSONDecodeError as error:
+            raise PlanError(f"{folder / 'plan.json'} is damaged ({error}); "
+                            f"generate it again") from None
+        if fields.get("format") != FORMAT or fields.get("version") != VERSION:
+            raise PlanError(f"{folder / 'plan.json'} is of another version; generate it again")
+        try:
+            package = Package.load(folder / "package.safetensors")
+        except PackageError as error:
+            raise PlanError(f"{error}; generate it again") from None
+        plan = cls(package, Lanes(**{name: fields[name] for name in Lanes.__dataclass_fields__}),
+                   fields["device"], fields["clock_mhz"])
+        if plan.digest != fields["digest"]:
+            raise PlanError(f"{folder} holds a plan for another package or release; "
+                            f"generate it again")
+        return plan
+
+
+# From the last pixel taken to the first step: full flag, sequencer.
+LOAD_DELAY = 2
+
+
+def _candidates(network):
+    for p in PIXELS:
+        for cs in SLICES:
+            for cr in RESULTS:
+                m = cr
+                while m <= network.channels(0):
+                    lanes = Lanes(p, cs, m, cr)
+                    try:
+                        check_lanes(network, lanes)
+                        yield lanes
+                    except ValueError:
+                        pass
+                    m *= 2
+
+
+def choose_lanes(network, device, target_fps=None, max_lanes=None, clock_mhz=100.0):
+    """The array for a network on a device.
+
+    Without a target, the one with the highest frame rate that fills no more than ``FILL`` of the
+    LUT sites; with one, the smallest that reaches it. Raises :class:`PlanTooLarge` where none
+    fits, :class:`PlanError` where none reaches the target.
+    """
+    device = DEVICES[device]
+    fitting, refused = [], []
+    for lanes in _candidates(network):
+        if max_lanes is not None and lanes.count > max_lanes:
+            continue
+        schedule = make_schedule(network, lanes)
+        need = estimate_resources(schedule)
+        if need["comb"] <= FILL * device.comb and need["ebr"] <= device.ebr:
+            fitting.append((lanes, schedule.cycles, need))
+        else:
+            refused.append((need["ebr"], need["comb"], schedule))
+    if not fitting:
+        if not refused:
+            raise PlanError(f"No array of at most {max_lanes} lanes suits {network.name}; "
+                            f"the smallest has {min(y.count for y in _candidates(network))}")
+        schedule = min(refused, key=lambda entry: entry[:2])[2]
+        check_fit(schedule, device, network.name)
+        raise PlanTooLarge(f"{network.name} fills more than {FILL:.0%} of the "
+                           f"{device.name.upper()}'s LUT sites")
+    if target_fps is None:
+        return min(fitting, key=lambda entry: (entry[1], entry[2]["comb"]))[0]
+    fast = [entry for entry in fitting if clock_mhz * 1e6 / entry[1] >= target_fps]
+    if not fast:
+        best = max(clock_mhz * 1e6 / entry[1] for entry in fitting)
+        raise PlanError(f"{network.name} reaches {best:,.0f} fps on the {device.name.upper()} at "
+                        f"{clock_mhz:g} MHz, not {target_fps:,.0f}")
+    return min(fast, key=lambda entry: (entry[2]["comb"], entry[1]))[0]

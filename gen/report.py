@@ -1,0 +1,84 @@
+"""The report of a build: what was planned, and what simulation, place and route measured."""
+
+import json
+from pathlib import Path
+
+from .estimate import FMAX_MHZ, estimate_resources
+
+__all__ = ["RESOURCES", "measure", "read", "write"]
+
+RESOURCES = ("comb", "ff", "ebr", "dsp")
+
+
+def _pair(estimate):
+    return {"estimate": estimate, "measured": None}
+
+
+def new_report(plan):
+    """Report of a plan, nothing measured yet."""
+    resources = estimate_resources(plan.schedule)
+    cycles, mhz = plan.cycles_per_frame, FMAX_MHZ
+    return {
+        "network": plan.network.name, "device": plan.device, "digest": plan.digest,
+        "accuracy": plan.package.accuracy, "test_images": plan.package.test_images,
+        "macs": plan.network.macs, "lanes": plan.lanes.count,
+        "cycles_per_frame": _pair(cycles), "fmax_mhz": _pair(mhz),
+        "fps": _pair(round(mhz * 1e6 / cycles, 1)),
+        "latency_us": _pair(round(plan.latency_cycles / mhz, 2)),
+        "lane_busy": _pair(round(plan.lane_busy, 4)),
+        "resources": {name: _pair(resources[name]) for name in RESOURCES},
+        "provenance": {}}
+
+
+def read(folder):
+    """The report of a build folder."""
+    return json.loads((Path(folder) / "report.json").read_text())
+
+
+def write(folder, report):
+    """Replace the report of a build folder in one step."""
+    partial = Path(folder) / "report.json.partial"
+    partial.write_text(json.dumps(report, indent=2) + "\n")
+    partial.replace(Path(folder) / "report.json")
+
+
+def measure(folder, *, cycles_per_frame=None, latency_cycles=None, fmax_mhz=None,
+            provenance=None, **resources):
+    """Add measured values to the report of a build folder, and what follows from them.
+
+    Parameters
+    ----------
+    folder : path
+    cycles_per_frame, latency_cycles : int, optional
+        From simulation, in clock cycles.
+    fmax_mhz : float, optional
+        After routing.
+    comb, ff, ebr, dsp : int, optional
+        After place and route.
+    provenance : dict, optional
+        Tool versions, seed, date and so on, merged into the report's.
+    """
+    unknown = set(resources) - set(RESOURCES)
+    if unknown:
+        raise TypeError(f"Measured resources must be of {', '.join(RESOURCES)}, "
+                        f"not {', '.join(sorted(unknown))}")
+    report = read(folder)
+    for name, value in resources.items():
+        report["resources"][name]["measured"] = value
+    if cycles_per_frame is not None:
+        report["cycles_per_frame"]["measured"] = cycles_per_frame
+        planned = report["cycles_per_frame"]["estimate"]
+        report["lane_busy"]["measured"] = round(
+            report["lane_busy"]["estimate"] * planned / cycles_per_frame, 4)
+    if latency_cycles is not None:
+        report["latency_cycles"] = latency_cycles
+    if fmax_mhz is not None:
+        report["fmax_mhz"]["measured"] = fmax_mhz
+    fmax, cycles = report["fmax_mhz"]["measured"], report["cycles_per_frame"]["measured"]
+    if fmax and cycles:
+        report["fps"]["measured"] = round(fmax * 1e6 / cycles, 1)
+    if fmax and report.get("latency_cycles"):
+        report["latency_us"]["measured"] = round(report["latency_cycles"] / fmax, 2)
+    report["provenance"].update(provenance or {})
+    write(folder, report)
+    return report
