@@ -1,0 +1,183 @@
+"""Build a bitstream: ``python -m boards.build --build build --board ulx3s``."""
+
+import argparse
+import contextlib
+import datetime
+import json
+import sys
+import time
+from pathlib import Path
+
+from gen import report
+from gen.plan import Plan, PlanError
+
+from . import flow
+from .identity import identity_of
+from .pll import Pll
+from .protocol import BAUD
+from .shell import Shell, Top
+from .uart import Uart
+from .ulx3s import BOARDS, Board
+
+__all__ = ["BuildError", "build", "design", "main", "record"]
+
+RESULTS = Path(__file__).with_name("results")
+
+
+class BuildError(ValueError):
+    """What was asked for can't be built; the message is one sentence for the user."""
+
+
+class Steps:
+    """Progress: a line per step with its seconds, printed as it ends."""
+
+    def __init__(self, total, out=sys.stdout):
+        self.total, self.out, self.number = total, out, 0
+
+    @contextlib.contextmanager
+    def __call__(self, what):
+        self.number += 1
+        began = time.monotonic()
+        print(f"[{self.number}/{self.total}] {what} ", end="", file=self.out, flush=True)
+        try:
+            yield
+        finally:
+            print(f" {time.monotonic() - began:.0f} s", file=self.out, flush=True)
+
+
+def design(plan, board, mhz=None, baud=BAUD):
+    """:class:`~boards.shell.Top` for ``plan`` on ``board``.
+
+    Parameters
+    ----------
+    plan : gen.plan.Plan
+    board : Board
+    mhz : float, optional
+        Clock of the pipeline, by default the plan's.
+    baud : int
+        Bits/s of the serial line.
+
+    Raises
+    ------
+    BuildError
+        The plan is for another device, or the clock or the baud rate can't be made.
+    """
+    if not board.device.lower().endswith(plan.device):
+        raise BuildError(f"the plan is for the LFE5U-{plan.device.upper()}, not the {board.device} "
+                         f"of {board.name}; plan again with `python -m gen --board {board.name}`")
+    try:
+        pll = Pll.at(board.clock_mhz, mhz or plan.clock_mhz)
+        uart = Uart.at(baud, pll.output_mhz * 1e6)
+        shell = Shell(plan.create(), identity_of(plan, pll.output_mhz), uart)
+    except ValueError as error:
+        raise BuildError(str(error)) from None
+    return Top(shell, pll)
+
+
+def build(folder, board, *, mhz=None, baud=BAUD, seed=1, out=None, steps=None):
+    """Make a bitstream for the build folder ``folder`` and write what it measured to its report.
+
+    ``out`` is where the files go, by default ``folder/board``. Returns ``(flow.Measured,
+    report)``; the bitstream is ``out/top.bit`` only if timing was met.
+
+    Raises
+    ------
+    gen.plan.PlanError, BuildError, flow.TooLarge, flow.FlowError
+    """
+    folder, steps = Path(folder), steps or contextlib.nullcontext
+    out = Path(out) if out else folder / board.name
+    plan = Plan.load(folder)
+    top = design(plan, board, mhz, baud)
+    for stale in ("top.bit", "top.failed-timing.bit"):
+        (out / stale).unlink(missing_ok=True)
+    with steps("gateware"):
+        products = board.create().build(top, do_build=False, **flow.options(
+            seed, int(plan.digest[:8], 16)))
+    measured = flow.run(products, out, steps)
+    return measured, report.measure(
+        folder, fmax_mhz=measured.fmax_mhz, comb=measured.comb, ff=measured.ff, ebr=measured.ebr,
+        dsp=measured.dsp, provenance={"bitstream": {
+            "board": board.name, "date": datetime.date.today().isoformat(), "seed": seed,
+            "target_mhz": measured.target_mhz, "timing_met": measured.met, "baud": baud,
+            "tools": flow.versions()}})
+
+
+def record(folder, board, results=RESULTS):
+    """Copy the build folder's report to ``results/NETWORK-BOARD.json``; returns the path.
+
+    Raises ``BuildError`` where the report has no bitstream of that board.
+    """
+    measured = report.read(folder)
+    made = measured["provenance"].get("bitstream", {})
+    if made.get("board") != board.name or not made.get("timing_met"):
+        raise BuildError(f"{folder} holds no bitstream for {board.name} that meets its clock; "
+                         "only those are recorded")
+    results = Path(results)
+    results.mkdir(parents=True, exist_ok=True)
+    path = results / f"{measured['network']}-{board.name}.json"
+    path.write_text(json.dumps(measured, indent=2) + "\n")
+    return path
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m boards.build", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Build a bitstream from a build folder, with YoWASP's Yosys and nextpnr.\n"
+                    "Exit codes: 0 done, 1 a tool failed or timing was missed, 2 can't be built.",
+        epilog="example:\n  python -m boards.build --build build --board ulx3s --seed 3")
+    parser.add_argument("--build", metavar="DIR", required=True,
+                        help="build folder, as `python -m gen` writes it")
+    parser.add_argument("--board", default="ulx3s", metavar="NAME",
+                        help=f"one of {', '.join(BOARDS)} (default: %(default)s)")
+    parser.add_argument("--mhz", type=float, help="clock of the pipeline (default: the plan's)")
+    parser.add_argument("--baud", type=int, default=BAUD,
+                        help="bits/s of the serial line (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1,
+                        help="of place and route; another may meet timing (default: %(default)s)")
+    parser.add_argument("--out", metavar="DIR", help="where the files go (default: BUILD/BOARD)")
+    parser.add_argument("--record", action="store_true",
+                        help="keep the report as boards/results/NETWORK-BOARD.json")
+    return parser
+
+
+def main(arguments=None):
+    """Run the command line; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = _parser()
+    if not arguments:
+        parser.print_help()
+        return 0
+    options = parser.parse_args(arguments)
+
+    def fail(code, sentence):
+        print(f"{parser.prog}: {sentence}", file=sys.stderr)
+        return code
+
+    try:
+        board = Board.named(options.board)
+        measured, _ = build(options.build, board, mhz=options.mhz, baud=options.baud,
+                            seed=options.seed, out=options.out, steps=Steps(4))
+    except flow.TooLarge as error:
+        return fail(2, f"too large for the {board.device}: {error}")
+    except (PlanError, ValueError) as error:
+        return fail(2, str(error))
+    except flow.FlowError as error:
+        print(getattr(error, "log", ""), file=sys.stderr)
+        return fail(1, str(error))
+    out = Path(options.out or Path(options.build) / board.name)
+    shares = ", ".join(
+        f"{getattr(measured, name)} of {measured.available[name]} {words}" for name, words in
+        (("comb", "LUT sites"), ("ff", "flip-flops"), ("ebr", "block RAMs"), ("dsp", "multipliers")))
+    print(f"{measured.fmax_mhz:g} MHz reached of {measured.target_mhz:g} asked for; {shares}")
+    if not measured.met:
+        return fail(1, f"timing missed, {measured.fmax_mhz:g} MHz instead of "
+                       f"{measured.target_mhz:g}: try another --seed or a lower --mhz "
+                       f"({out / 'top.failed-timing.bit'} is for inspection only)")
+    print(out / "top.bit")
+    if options.record:
+        print(record(options.build, board))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

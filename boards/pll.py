@@ -1,0 +1,163 @@
+"""The ECP5's PLL: dividers for a clock frequency, and the clock domain that it drives."""
+
+from dataclasses import dataclass
+
+from amaranth import *
+from amaranth.lib import cdc
+
+__all__ = ["ClockUnit", "Pll"]
+
+# MHz; Lattice, "ECP5 and ECP5-5G Family Data Sheet" (FPGA-DS-02012), sysCLOCK PLL timing.
+INPUT = (8, 400)
+PFD = (3.125, 400)
+VCO = (400, 800)
+OUTPUT = (3.125, 400)
+DIVIDER = (1, 128)
+FEEDBACK = (1, 80)
+
+
+def _within(value, bounds):
+    return bounds[0] - 1e-9 <= value <= bounds[1] + 1e-9
+
+
+@dataclass(frozen=True)
+class Pll:
+    """``output = input / reference * feedback`` MHz, from a VCO at ``output * post`` MHz.
+
+    Parameters
+    ----------
+    input_mhz : float
+    reference, feedback, post : int
+        Dividers CLKI_DIV (1 to 128), CLKFB_DIV (1 to 80) and CLKOP_DIV (1 to 128).
+
+    Raises
+    ------
+    ValueError
+        A divider or a frequency (input, phase detector, VCO, output) is out of the ECP5's range.
+    """
+
+    input_mhz: float
+    reference: int
+    feedback: int
+    post: int
+
+    def __post_init__(self):
+        for name, value, (low, high) in (
+                ("Reference divider", self.reference, DIVIDER),
+                ("Feedback divider", self.feedback, FEEDBACK),
+                ("Output divider", self.post, DIVIDER)):
+            if not isinstance(value, int) or not low <= value <= high:
+                raise ValueError(f"{name} must be {low} to {high}, not {value!r}")
+        for name, value, bounds in (
+                ("Input", self.input_mhz, INPUT), ("Phase detector", self.pfd_mhz, PFD),
+                ("VCO", self.vco_mhz, VCO), ("Output", self.output_mhz, OUTPUT)):
+            if not _within(value, bounds):
+                raise ValueError(f"{name} frequency must be {bounds[0]:g} to {bounds[1]:g} MHz, "
+                                 f"not {value:g}")
+
+    @property
+    def pfd_mhz(self):
+        """Phase detector, MHz."""
+        return self.input_mhz / self.reference
+
+    @property
+    def output_mhz(self):
+        """Output, MHz."""
+        return self.pfd_mhz * self.feedback
+
+    @property
+    def vco_mhz(self):
+        """Oscillator, MHz."""
+        return self.output_mhz * self.post
+
+    @classmethod
+    def settings(cls, input_mhz):
+        """Every valid setting whose VCO is as near the middle of its range as its output allows."""
+        for reference in range(DIVIDER[0], DIVIDER[1] + 1):
+            if not _within(input_mhz / reference, PFD):
+                continue
+            for feedback in range(FEEDBACK[0], FEEDBACK[1] + 1):
+                output = input_mhz / reference * feedback
+                post = max(1, min(DIVIDER[1], round(sum(VCO) / 2 / output)))
+                if _within(output, OUTPUT) and _within(output * post, VCO):
+                    yield cls(input_mhz, reference, feedback, post)
+
+    @classmethod
+    def at(cls, input_mhz, output_mhz):
+        """The setting for ``output_mhz``, within 0.01 MHz and with the smallest reference divider.
+
+        Raises ``ValueError`` where there is none, with the nearest frequency that works.
+        """
+        if not _within(input_mhz, INPUT):
+            raise ValueError(f"Input frequency must be {INPUT[0]} to {INPUT[1]} MHz, "
+                             f"not {input_mhz:g}")
+        if not _within(output_mhz, OUTPUT):
+            raise ValueError(f"Output frequency must be {OUTPUT[0]:g} to {OUTPUT[1]:g} MHz, "
+                             f"not {output_mhz:g}")
+        best = min(cls.settings(input_mhz),
+                   key=lambda pll: (round(abs(pll.output_mhz - output_mhz), 6), pll.reference))
+        if abs(best.output_mhz - output_mhz) > 0.01:
+            raise ValueError(f"Output frequency must be one the PLL can make from {input_mhz:g} "
+                             f"MHz, not {output_mhz:g}; try {best.output_mhz:.3f}")
+        return best
+
+    def create(self, clk_in):
+        """Gateware for this setting: see :class:`ClockUnit`."""
+        return ClockUnit(self, clk_in)
+
+
+class ClockUnit(Elaboratable):
+    """The ``sync`` domain, at ``pll.output_mhz``, from ``clk_in``.
+
+    ``sync`` has no reset: a reset net to tens of thousands of registers costs routing and nothing else,
+    because configuration leaves every register at its initial value. Instead the clock itself is held
+    back (by the clock buffer's enable, which switches without a glitch) until the PLL has been locked for
+    16 cycles, so no register ever sees an edge of an unsettled clock.
+
+    Members
+    -------
+    locked : ``Signal()``
+        The PLL is locked (not synchronous to any clock).
+    """
+
+    def __init__(self, pll, clk_in):
+        self.pll = pll
+        self.clk_in = clk_in
+        self.locked = Signal()
+
+    def elaborate(self, platform):
+        m = Module()
+        pll = self.pll
+        free = Signal()
+        m.domains.pll = ClockDomain(reset_less=True, local=True)
+        m.domains.sync = ClockDomain(reset_less=True)
+        m.d.comb += ClockSignal("pll").eq(free)
+
+        m.submodules.pll = Instance(
+            "EHXPLLL",
+            a_FREQUENCY_PIN_CLKI=f"{pll.input_mhz:g}",
+            a_FREQUENCY_PIN_CLKOP=f"{pll.output_mhz:g}",
+            a_ICP_CURRENT="12", a_LPF_RESISTOR="8",
+            a_MFG_ENABLE_FILTEROPAMP="1", a_MFG_GMCREF_SEL="2",
+            p_PLLRST_ENA="DISABLED", p_INTFB_WAKE="DISABLED", p_STDBY_ENABLE="DISABLED",
+            p_DPHASE_SOURCE="DISABLED", p_FEEDBK_PATH="CLKOP",
+            p_OUTDIVIDER_MUXA="DIVA", p_OUTDIVIDER_MUXB="DIVB",
+            p_OUTDIVIDER_MUXC="DIVC", p_OUTDIVIDER_MUXD="DIVD",
+            p_CLKI_DIV=pll.reference, p_CLKFB_DIV=pll.feedback,
+            p_CLKOP_ENABLE="ENABLED", p_CLKOP_DIV=pll.post,
+            p_CLKOP_CPHASE=pll.post // 2, p_CLKOP_FPHASE=0,
+            i_RST=Const(0), i_STDBY=Const(0), i_PLLWAKESYNC=Const(0), i_ENCLKOP=Const(0),
+            i_PHASESEL0=Const(0), i_PHASESEL1=Const(0), i_PHASEDIR=Const(1),
+            i_PHASESTEP=Const(1), i_PHASELOADREG=Const(1),
+            i_CLKI=self.clk_in, i_CLKFB=free, o_CLKOP=free, o_LOCK=self.locked)
+
+        locked, steady = Signal(), Signal(5)
+        m.submodules.lock = cdc.FFSynchronizer(self.locked, locked, o_domain="pll")
+        with m.If(~locked):
+            m.d.pll += steady.eq(0)
+        with m.Elif(~steady[-1]):
+            m.d.pll += steady.eq(steady + 1)
+        # nextpnr derives both clocks' constraints from the crystal's, through PLL and buffer.
+        m.submodules.gate = Instance("DCCA", i_CLKI=free, i_CE=steady[-1],
+                                     o_CLKO=ClockSignal("sync"))
+        return m

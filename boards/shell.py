@@ -1,0 +1,88 @@
+"""What surrounds the pipeline on a board: clock, serial link, lights."""
+
+from amaranth import *
+from amaranth.lib import io, wiring
+from amaranth.lib.wiring import In, Out
+
+from .link import PATIENCE, Link
+
+__all__ = ["LIGHTS", "Shell", "Top"]
+
+LIGHTS = 4
+
+
+class Shell(wiring.Component):
+    """The pipeline behind its link, on one clock; complete but for the board's clock and pins.
+
+    Parameters
+    ----------
+    pipeline : wiring.Component
+        ``image`` and ``scores`` streams as in :class:`boards.link.Link`, the other way round.
+    identity : protocol.Identity
+        What the board answers to ``IDENTIFY``; its ``clock_khz`` is the clock of ``sync``.
+    uart : uart.Uart
+    patience : int, optional
+        Clock cycles without a byte after which a frame is given up; by default 0.1 s.
+
+    Members
+    -------
+    rx, tx : ``In(1)``, ``Out(1)``
+        The serial line.
+    lights : ``Out(4)``
+        Heartbeat (about 1 Hz), line active, pipeline busy, last frame refused.
+    """
+
+    def __init__(self, pipeline, identity, uart, patience=None):
+        self.pipeline = pipeline
+        self.identity = identity
+        self.uart = uart
+        self.patience = patience or int(PATIENCE * identity.clock_khz * 1000)
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "lights": Out(LIGHTS)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.pipeline = pipeline = self.pipeline
+        m.submodules.link = link = Link(self.identity, self.uart, self.patience)
+        wiring.connect(m, link.image, pipeline.image)
+        wiring.connect(m, pipeline.scores, link.scores)
+
+        beat = Signal(range(self.identity.clock_khz * 1000))
+        m.d.sync += beat.eq(beat + 1)
+        m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
+        m.d.sync += self.lights.eq(Cat(beat[-1], ~(self.rx & self.tx), link.busy, link.refused))
+        return m
+
+
+class Top(Elaboratable):
+    """A :class:`Shell` on a board with a clock, a UART and LEDs.
+
+    Parameters
+    ----------
+    shell : Shell
+    pll : pll.Pll
+        From the board's clock to the frequency of ``shell.identity.clock_khz``.
+    """
+
+    def __init__(self, shell, pll):
+        if abs(pll.output_mhz * 1000 - shell.identity.clock_khz) > 1:
+            raise ValueError(f"PLL must make {shell.identity.clock_khz / 1000:g} MHz, "
+                             f"not {pll.output_mhz:g}")
+        self.shell = shell
+        self.pll = pll
+
+    def elaborate(self, platform):
+        m = Module()
+        clock = platform.request(platform.default_clk, dir="-")
+        m.submodules.clock = clock = io.Buffer("i", clock)
+        m.submodules.clocks = self.pll.create(clock.i)
+
+        m.submodules.shell = shell = self.shell
+        wires = platform.lookup("uart").ios
+        uart = platform.request("uart", dir={wire.name: "-" for wire in wires})
+        m.submodules.rx = rx = io.Buffer("i", uart.rx)
+        m.submodules.tx = tx = io.Buffer("o", uart.tx)
+        m.d.comb += [shell.rx.eq(rx.i), tx.o.eq(shell.tx)]
+        for n in range(LIGHTS):
+            m.submodules[f"light{n}"] = light = io.Buffer("o", platform.request("led", n, dir="-"))
+            m.d.comb += light.o.eq(shell.lights[n])
+        return m

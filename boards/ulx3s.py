@@ -1,0 +1,42 @@
+"""Radiona ULX3S: an ECP5 of any size, 25 MHz, a serial line over USB (FT231X), eight LEDs."""
+
+from dataclasses import dataclass
+
+__all__ = ["BOARDS", "Board"]
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board that a design can be built for.
+
+    ``name`` is what the command line calls it, ``platform`` the class in
+    ``amaranth_boards.ulx3s``, ``clock_mhz`` the crystal, ``loader`` the name of the board in
+    openFPGALoader.
+    """
+
+    name: str
+    device: str
+    platform: str
+    clock_mhz: float = 25.0
+    loader: str = "ulx3s"
+
+    def create(self):
+        """A new Amaranth platform; each can be built once."""
+        import amaranth_boards.ulx3s
+        return getattr(amaranth_boards.ulx3s, self.platform)()
+
+    @classmethod
+    def named(cls, name):
+        """The board called ``name``; raises ``ValueError`` with the names there are."""
+        if name not in BOARDS:
+            raise ValueError(f"Board must be one of {', '.join(BOARDS)}, not {name!r}")
+        return BOARDS[name]
+
+
+BOARDS = {board.name: board for board in (
+    Board("ulx3s", "LFE5U-85F", "ULX3S_85F_Platform"),
+    Board("ulx3s-45f", "LFE5U-45F", "ULX3S_45F_Platform"),
+    Board("ulx3s-25f", "LFE5U-25F", "ULX3S_25F_Platform"),
+    Board("ulx3s-12f", "LFE5U-12F", "ULX3S_12F_Platform"),
+)}
+BOARDS["ulx3s-85f"] = BOARDS["ulx3s"]
