@@ -139,7 +139,8 @@ class WRN(nn.Module):
             half = 0.5 if rounding and layer.shift > 0 else 0.0
             w = self.signs[layer.name]() * 2.0 ** -layer.shift
             w = w.to(memory_format=torch.channels_last)
-            return F.conv2d(x, w, x.new_full((layer.cout,), half), layer.stride, 1)
+            y = F.conv2d(x, w, x.new_full((layer.cout,), half), layer.stride, 1)
+            return y.to(torch.float32)  # bfloat16 under autocast: too short for the residual
 
         def clip(x, low, high):
             # floor after the limits, which are integers: the same integers, and the gradient

@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from export.__main__ import main  # noqa: E402
+from export.data import load  # noqa: E402
 from export.pack import PackError, model_of, pack  # noqa: E402
 from export.train import Recipe, TrainError, restore  # noqa: E402
 from gen.package import Package  # noqa: E402
@@ -105,6 +106,13 @@ def test_the_clock_ends_a_run(data, tmp_path):
     state = restore(tmp_path / "run.pt")
     assert state["finished"] and 1.8 <= state["elapsed"] < 10
     assert state["optimiser"]["param_groups"][0]["lr"] < 0.02 * 0.1
+
+
+def test_bfloat16_trains_and_evaluates_in_float32(data, tmp_path):
+    assert train(data, tmp_path / "run.pt", "--epochs", 2, "--amp", "bf16") == 0
+    state = restore(tmp_path / "run.pt")
+    assert all(t.dtype == torch.float32 for t in state["model"].values())
+    assert pack(state, load(data)[1]).accuracy == state["history"][-1]["test"]
 
 
 def test_two_processes_follow_one(data, tmp_path):
