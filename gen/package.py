@@ -76,7 +76,17 @@ class Package:
         names = tuple(self.class_names) or tuple(f"class {j}" for j in range(self.network.classes))
         if len(names) != self.network.classes:
             raise PackageError(f"Class names must be {self.network.classes}, not {len(names)}")
+        if not all(isinstance(name, str) for name in names):
+            raise PackageError(f"Class names must be strings, not {names!r}")
         object.__setattr__(self, "class_names", names)
+        if not isinstance(self.training, dict):
+            raise PackageError(f"Training must be a dictionary, not {self.training!r}")
+        if self.accuracy is not None and not (isinstance(self.accuracy, float)
+                                              and 0 <= self.accuracy <= 1):
+            raise PackageError(f"Accuracy must be a fraction 0.0 to 1.0 or None, "
+                               f"not {self.accuracy!r}")
+        if not isinstance(self.test_images, int) or self.test_images < 0:
+            raise PackageError(f"Test images must be a count, not {self.test_images!r}")
         if set(self.weights) != set(shapes):
             odd = sorted(set(self.weights) ^ set(shapes))
             raise PackageError(f"Weights must be those of {self.network.name}; "
@@ -150,6 +160,8 @@ class Package:
         except (KeyError, json.JSONDecodeError):
             raise PackageError("not a signstream network package "
                                "(no signstream header in its metadata)") from None
+        if not isinstance(header, dict):
+            raise PackageError(f"header must be a JSON object, not {type(header).__name__}")
         if header.get("format") != FORMAT or header.get("version") != VERSION:
             raise PackageError(f"package version must be {VERSION}, "
                                f"not {header.get('version')!r}; re-pack it with this release")

@@ -74,7 +74,7 @@ class Plan:
         """Clock cycles from the first pixel taken to the last score given, nothing waiting."""
         first_gap = self.schedule.layers[0].gap
         drain = ARRAY_DELAY + array_dot(self.schedule).latency - 1 + self.lanes.groups - 1
-        return (self.network.side ** 2 + LOAD_DELAY + self.schedule.cycles - first_gap + drain
+        return (self.network.side ** 2 + self.schedule.cycles - first_gap + drain
                 + CODES_DELAY + head_cycles(self.schedule))
 
     @property
@@ -124,22 +124,21 @@ class Plan:
         except json.JSONDecodeError as error:
             raise PlanError(f"{folder / 'plan.json'} is damaged ({error}); "
                             f"generate it again") from None
-        if fields.get("format") != FORMAT or fields.get("version") != VERSION:
-            raise PlanError(f"{folder / 'plan.json'} is of another version; generate it again")
+        known = {"device", "clock_mhz", "digest", *Lanes.__dataclass_fields__}
+        if (not isinstance(fields, dict) or fields.get("format") != FORMAT
+                or fields.get("version") != VERSION or not known <= set(fields)):
+            raise PlanError(f"{folder / 'plan.json'} isn't a plan of this release; "
+                            f"generate it again")
         try:
             package = Package.load(folder / "package.safetensors")
         except PackageError as error:
             raise PlanError(f"{error}; generate it again") from None
-        plan = cls(package, Lanes(**{name: fields[name] for name in Lanes.__dataclass_fields__}),
-                   fields["device"], fields["clock_mhz"])
+        lanes = Lanes(**{name: fields[name] for name in Lanes.__dataclass_fields__})
+        plan = cls(package, lanes, fields["device"], fields["clock_mhz"])
         if plan.digest != fields["digest"]:
             raise PlanError(f"{folder} holds a plan for another package or release; "
                             f"generate it again")
         return plan
-
-
-# From the last pixel taken to the first step: full flag, sequencer.
-LOAD_DELAY = 2
 
 
 def _candidates(network):

@@ -25,7 +25,7 @@ SCORE_DELAY = READ_LATENCY + 3
 def head_cycles(schedule):
     """Cycles from the codes of a frame's last word to its last score, nothing waiting."""
     slices = schedule.features // schedule.lanes.result_channels
-    return SUM_DELAY + schedule.classes * (slices + SCORE_DELAY + 1)
+    return SUM_DELAY + schedule.classes * (slices + SCORE_DELAY) - 1
 
 
 class HeadUnit(wiring.Component):

@@ -1,0 +1,60 @@
+# signstream. Every target uses .venv and makes it first.
+
+BOARD ?= ulx3s
+BUILD ?= build
+WIDTH ?= 1
+DEPTH ?= 20
+IMAGES ?= 4
+SIM ?= verilator
+SEED ?= 1
+MHZ ?= 100
+PYTHON3 ?= python3
+PYTHON := .venv/bin/python
+export PYTHONHASHSEED := 0
+
+.PHONY: help venv venv-train gen sim bitstream program test test-slow lint clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@echo
+	@echo "variables: BUILD=$(BUILD) WIDTH=$(WIDTH) DEPTH=$(DEPTH) IMAGES=$(IMAGES) SIM=$(SIM)" \
+	      "BOARD=$(BOARD) MHZ=$(MHZ) SEED=$(SEED)"
+
+venv: .venv/ready ## the virtual environment that all targets use
+
+# Everything but torch: generating, simulating and building run without it.
+.venv/ready: pyproject.toml
+	@test -x $(PYTHON) || $(PYTHON3) -m venv .venv
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[sim,build,host]' 'pytest>=8,<10' 'ruff>=0.6'
+	@touch $@
+
+venv-train: .venv/ready-train ## the same with torch, for `python -m export`
+
+.venv/ready-train: .venv/ready
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+$(BUILD)/plan.json: | .venv/ready
+	$(PYTHON) -m gen --width $(WIDTH) --depth $(DEPTH) --board $(BOARD) --out $(BUILD)
+
+gen: .venv/ready ## a fresh build folder for WIDTH, DEPTH and BOARD
+	$(PYTHON) -m gen --width $(WIDTH) --depth $(DEPTH) --board $(BOARD) --out $(BUILD)
+
+sim: .venv/ready $(BUILD)/plan.json ## real images through the simulated hardware, checked bit for bit
+	$(PYTHON) -m sim.run --build $(BUILD) --images $(IMAGES) --sim $(SIM)
+
+bitstream: .venv/ready $(BUILD)/plan.json ## bitstream for BOARD with measured speed and resources
+	$(PYTHON) -m boards.build --build $(BUILD) --board $(BOARD) --mhz $(MHZ) --seed $(SEED)
+
+test: .venv/ready-train ## the whole test suite
+	$(PYTHON) -m pytest -m 'not slow'
+
+test-slow: .venv/ready-train ## checks that take minutes each
+	$(PYTHON) -m pytest -m slow
+
+lint: .venv/ready ## style checks
+	.venv/bin/ruff check .
+
+clean: ## remove build folders, keep the virtual environment
+	rm -rf build build-* .pytest_cache .ruff_cache
