@@ -32,9 +32,15 @@ class Icarus:
             dump.write_text(f'module dump; initial begin $dumpfile("{folder / "dump.fst"}"); '
                             f"$dumpvars(0, {top}); end endmodule\n")
             extra = ["-s", "dump", dump]
+        copies = []
+        for source in map(Path, sources):
+            # Yosys writes blocks that Icarus never runs where no input ever changes (a constant
+            # or a state that keeps its initial value): their outputs would stay undefined.
+            copies.append(folder / source.name)
+            copies[-1].write_text(source.read_text().replace("always @*", "always_comb"))
         (folder / "cmds.f").write_text("+timescale+1ns/1ps\n")
         command = [self.command, "-g2012", "-o", program, "-s", top, "-f", folder / "cmds.f",
-                   *extra, *sources]
+                   *extra, *copies]
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
         (folder / "compile.log").write_text(done.stdout + done.stderr)
         if done.returncode:

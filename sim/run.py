@@ -105,8 +105,8 @@ def simulate(folder, pixels, seed=1, simulator="verilator", waves=False, say=pri
     report.unlink(missing_ok=True)
     (work / "job.json").write_text(json.dumps({
         "package": str(folder.path / "package.safetensors"), "images": str(work / "images.npz"),
-        "report": str(report), "pixels": folder.plan["pixels"], "started": time.time(),
-        "result_channels": folder.plan["result_channels"], "runs": runs}))
+        "report": str(report), "pixels": folder.plan.lanes.pixels, "started": time.time(),
+        "result_channels": folder.plan.lanes.result_channels, "runs": runs}))
     say(f"[2/2] simulate {len(runs[0]['order'])} frames back to back"
         + (f", then {len(runs[1]['order'])} with stalls" if seed else ""))
     _execute(folder, work, simulator, waves)
@@ -125,8 +125,8 @@ def _compiled(folder, work, simulator, waves, say):
     backend = {"verilator": verilator, "icarus": icarus}[simulator]
     tool = backend.find()
     digest = hashlib.blake2s()
-    for part in (*(source.read_bytes() for source in folder.sources),
-                 repr((bool(waves), tool.version)).encode(), Path(backend.__file__).read_bytes()):
+    for part in (*map(_statements, folder.sources), repr((bool(waves), tool.version)).encode(),
+                 Path(backend.__file__).read_bytes()):
         digest.update(part)
     stamp = work / "digest"
     if stamp.exists() and stamp.read_text() == digest.hexdigest():
@@ -137,6 +137,12 @@ def _compiled(folder, work, simulator, waves, say):
     tool.compile(folder.sources, TOP, work, waves)
     stamp.write_text(digest.hexdigest())
     say(f"[1/2] {simulator} compile  {time.time() - start:.0f} s")
+
+
+def _statements(source):
+    """A Verilog file without its comment lines: they name the weights, which aren't compiled in."""
+    return b"\n".join(line for line in source.read_bytes().splitlines()
+                      if not line.startswith(b"//"))
 
 
 def _execute(folder, work, simulator, waves):
@@ -260,20 +266,23 @@ def main(arguments=None):
             if frame.get("difference"):
                 print(f"frame {k}: {describe(frame['difference'])}")
     if exact:
-        print(f"bit-exact: {steady.cycles_per_frame} cycles a frame, latency {steady.latency} "
+        print(f"bit-exact: {_beside(steady.cycles_per_frame, folder.plan.cycles_per_frame)} "
+              f"cycles a frame, latency {_beside(steady.latency, folder.plan.latency_cycles)} "
               f"cycles from first pixel to last score")
     else:
         print("NOT bit-exact")
     return 0 if exact else 1
 
 
+def _beside(measured, planned):
+    return f"{measured} ({'as' if measured == planned else planned} planned)"
+
+
 def _measure(folder, steady, simulator):
     """Measured cycles go into the build's report beside the estimate."""
     from gen.report import measure
-    measure(folder.path, cycles_per_frame=steady.cycles_per_frame,
-            provenance={"cycles_per_frame": f"simulated with {simulator}, "
-                                            f"{len(steady.frames)} frames back to back",
-                        "latency_cycles": steady.latency})
+    measure(folder.path, cycles_per_frame=steady.cycles_per_frame, latency_cycles=steady.latency,
+            provenance={"cycles": f"{simulator}, {len(steady.frames)} frames back to back"})
 
 
 if __name__ == "__main__":

@@ -74,10 +74,12 @@ class Verilator:
         _run([self.command, *self.options(top, waves), "-Mdir", folder, control, main,
               *(Path(s).resolve() for s in sources)], folder, self.environment())
         compiler = os.environ.get("CXX") or _compiler()
-        # The wheel's makefile names tools of the machine that it was built on.
+        # The wheel's makefile names tools of the machine that it was built on, and lacks the
+        # option by which g++ and clang++ take a precompiled header.
         flags = [f"CXX={compiler}", f"LINK={compiler}", "AR=ar", "PERL=perl",
                  f"PYTHON3={shutil.which('python3') or 'python3'}",
-                 "OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1", f"VM_TRACE={int(waves)}"]
+                 "OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1", f"VM_TRACE={int(waves)}",
+                 "CFG_CXXFLAGS_PCH_I=-include"]
         cache = self._runtime_cache(flags)
         for kept in cache.glob("verilated*.[do]"):
             shutil.copy(kept, folder)
