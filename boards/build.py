@@ -165,9 +165,9 @@ def main(arguments=None):
         print(getattr(error, "log", ""), file=sys.stderr)
         return fail(1, str(error))
     out = Path(options.out or Path(options.build) / board.name)
-    shares = ", ".join(
-        f"{getattr(measured, name)} of {measured.available[name]} {words}" for name, words in
-        (("comb", "LUT sites"), ("ff", "flip-flops"), ("ebr", "block RAMs"), ("dsp", "multipliers")))
+    words = {"comb": "LUT sites", "ff": "flip-flops", "ebr": "block RAMs", "dsp": "multipliers"}
+    shares = ", ".join(f"{getattr(measured, name)} of {measured.available[name]} {text}"
+                       for name, text in words.items())
     print(f"{measured.fmax_mhz:g} MHz reached of {measured.target_mhz:g} asked for; {shares}")
     if not measured.met:
         return fail(1, f"timing missed, {measured.fmax_mhz:g} MHz instead of "

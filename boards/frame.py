@@ -18,9 +18,9 @@ class FrameReceiver(wiring.Component):
     """Frames out of a byte stream, checked.
 
     Payload bytes leave as they come, before anything is known of the CRC behind them; the verdict
-    follows. Nothing is read from ``x`` until the verdict has been taken. A frame of any kind and length is
-    read to its announced end. When a header is damaged, or no byte comes for ``patience`` cycles in the
-    middle of a frame, the verdict says so and the search for the next sync begins.
+    follows. Nothing is read from ``x`` until the verdict has been taken. A frame of any kind and
+    length is read to its announced end. When a header is damaged, or no byte comes for ``patience``
+    cycles in the middle of a frame, the verdict says so and the search for the next sync begins.
 
     Parameters
     ----------

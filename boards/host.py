@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import serial
-from serial.tools import list_ports
 
 from . import protocol
 from .protocol import ANSWER, BAUD, DamagedFrame, Fault, Frame, Identity, Kind
@@ -24,8 +22,8 @@ class BoardError(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """``scores`` int32[n, classes], ``cycles`` int64[n]: clock cycles of each frame, first pixel in to
-    last score out."""
+    """``scores`` int32[n, classes]; ``cycles`` int64[n], clock cycles from each frame's first pixel
+    in to its last score out."""
 
     scores: np.ndarray
     cycles: np.ndarray
@@ -59,10 +57,11 @@ class Board:
         self.port, self.timeout = port, timeout
         self._sequence = 0
         self._ahead = 0
+        serial = _serial()
         try:
             self._line = serial.Serial(port, baud, timeout=timeout, write_timeout=timeout)
             self._line.reset_input_buffer()
-        except (serial.SerialException, ValueError, OSError) as error:
+        except (ValueError, OSError) as error:
             raise BoardError(_why_closed(port, baud, error)) from None
         try:
             self.identity = self._identify()
@@ -84,10 +83,8 @@ class Board:
         self._sequence = (self._sequence + 1) % 256
         try:
             self._line.write(protocol.encode(Frame(kind, self._sequence, payload)))
-        except serial.SerialTimeoutException:
-            raise BoardError(f"{self.port} took no bytes for {self.timeout:g} s") from None
-        except (serial.SerialException, OSError) as error:
-            raise BoardError(f"{self.port} was lost ({error})") from None
+        except OSError as error:
+            raise BoardError(f"{self.port} takes no bytes ({error})") from None
         return kind, self._sequence
 
     def _receive(self, asked):
@@ -98,7 +95,7 @@ class Board:
                 frame = protocol.decode(self._line.read)
             except DamagedFrame as error:
                 raise BoardError(f"{self.port}: {error}; is the baud rate right?") from None
-            except (serial.SerialException, OSError) as error:
+            except OSError as error:
                 raise BoardError(f"{self.port} was lost ({error})") from None
             if frame is None or time.monotonic() > deadline + self.timeout:
                 raise BoardError(f"{self.port} gave no answer within {self.timeout:g} s; is the "
@@ -146,8 +143,9 @@ class Board:
     def throughput(self, frames=100, seed=0):
         """Frames per second, measured with random images.
 
-        Returns ``{"frames", "seconds", "line_fps", "cycles", "chip_fps"}``: ``line_fps`` is what came
-        through the serial line, ``chip_fps`` the clock over the slowest frame's cycles.
+        Returns ``{"frames", "seconds", "line_fps", "cycles", "chip_fps"}``: ``line_fps`` is what
+        came through the serial line, ``chip_fps`` the clock over the slowest frame's cycles, one
+        frame at a time.
         """
         shape = (frames, 3, self.identity.side, self.identity.side)
         images = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
@@ -157,6 +155,15 @@ class Board:
         cycles = int(answers.cycles.max())
         return {"frames": frames, "seconds": seconds, "line_fps": frames / seconds,
                 "cycles": cycles, "chip_fps": 1000 * self.identity.clock_khz / cycles}
+
+
+def _serial():
+    try:
+        import serial
+    except ModuleNotFoundError:
+        raise BoardError("pyserial is needed to reach a board and isn't installed; "
+                         "run `pip install pyserial`") from None
+    return serial
 
 
 def _reason(payload):
@@ -169,10 +176,11 @@ def _reason(payload):
 def _why_closed(port, baud, error):
     text = str(error)
     if "Permission" in text or getattr(error, "errno", None) == 13:
-        return f"{port} can't be opened for want of permission; see the udev rule in boards/README.md"
+        return f"{port} needs a permission that you lack; see the udev rule in boards/README.md"
     if "busy" in text.lower() or getattr(error, "errno", None) == 16:
         return f"{port} is in use by another program"
     if getattr(error, "errno", None) == 2 or "No such file" in text or "FileNotFound" in text:
+        from serial.tools import list_ports
         there = ", ".join(p.device for p in list_ports.comports()) or "none"
         return f"{port} doesn't exist; serial ports here: {there}"
     return f"{port} can't be opened at {baud} baud ({text})"
@@ -213,7 +221,7 @@ def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m boards.host", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Classify images on a board over its serial port.",
-        epilog="example:\n  python -m boards.host --port /dev/ttyUSB0 --build build cat.png dog.png")
+        epilog="example:\n  python -m boards.host --port /dev/ttyUSB0 --build build cat.png")
     parser.add_argument("images", nargs="*", metavar="IMAGE",
                         help="image files of the network's size; none only identifies the board")
     parser.add_argument("--port", required=True, help="serial port, such as /dev/ttyUSB0 or COM3")
@@ -240,8 +248,8 @@ def _show(report):
             print(f"  {score:7d}  {name}")
     if "throughput" in report:
         t = report["throughput"]
-        print(f"{t['frames']} frames in {t['seconds']:.2f} s: {t['line_fps']:.1f} frames/s over the "
-              f"line, {t['chip_fps']:.0f} frames/s on the chip ({t['cycles']} cycles)")
+        print(f"{t['frames']} frames in {t['seconds']:.2f} s: {t['line_fps']:.1f} frames/s over "
+              f"the line, {t['chip_fps']:.0f} frames/s on the chip ({t['cycles']} cycles)")
 
 
 def _run(options):

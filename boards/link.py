@@ -25,8 +25,8 @@ PATIENCE = 0.1  # seconds without a byte after which a frame that has begun is g
 class Link(wiring.Component):
     """Answers the questions of :mod:`boards.protocol`, one at a time and each exactly once.
 
-    An image is kept until its CRC has proved it and only then sent to the pipeline, at full speed. While
-    a question is being answered, up to ``protocol.QUEUE`` bytes of the next are kept.
+    An image is kept until its CRC has proved it and only then sent to the pipeline, at full speed.
+    While a question is being answered, up to ``protocol.QUEUE`` bytes of the next are kept.
 
     Parameters
     ----------
@@ -128,12 +128,11 @@ class Link(wiring.Component):
                     m.next = "listen"
 
         began = Signal()
-        first = self.image.valid & self.image.ready
-        with m.If(first):
+        with m.If(self.image.valid & self.image.ready):
             m.d.sync += began.eq(1)
         with m.If(~self.busy):
             m.d.sync += began.eq(0)
-        m.d.comb += score_store.running.eq((first | began) & self.busy)
+        m.d.comb += score_store.running.eq(began)
 
         # The payload's bytes come from memories: address, memory, register, offer. The line takes
         # tens of cycles a byte, so one at a time is enough.

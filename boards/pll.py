@@ -109,10 +109,10 @@ class Pll:
 class ClockUnit(Elaboratable):
     """The ``sync`` domain, at ``pll.output_mhz``, from ``clk_in``.
 
-    ``sync`` has no reset: a reset net to tens of thousands of registers costs routing and nothing else,
-    because configuration leaves every register at its initial value. Instead the clock itself is held
-    back (by the clock buffer's enable, which switches without a glitch) until the PLL has been locked for
-    16 cycles, so no register ever sees an edge of an unsettled clock.
+    ``sync`` has no reset: a reset net to tens of thousands of registers costs routing and gains
+    nothing, because configuration leaves every register at its initial value. Instead the clock
+    itself is held back (by the clock buffer's enable, which switches without a glitch) until the
+    PLL has been locked for 16 cycles, so no register ever sees an edge of an unsettled clock.
 
     Members
     -------

@@ -7,15 +7,16 @@ A frame, either way, numbers little endian::
                |<----------------- CRC-32 over these ---->|
 
 The host asks one question per frame and the board answers each frame with exactly one, which
-repeats the question's sequence number. The length is trusted only if the header's check is right, so a
-damaged frame can't swallow the one behind it. What goes wrong is answered with an ``ERROR`` frame;
-the board then waits for the next sync.
+repeats the question's sequence number. The length is trusted only if the header's check is right,
+so a damaged frame can't swallow the one behind it. What goes wrong is answered with an ``ERROR``
+frame; the board then waits for the next sync.
 
 ==============  ========  ==============================  =====================================
 question        kind      payload                         answer (kind + 0x80)
 ==============  ========  ==============================  =====================================
 ``IDENTIFY``    ``0x01``  none                            :class:`Identity`
 ``CLASSIFY``    ``0x02``  uint8[side, side, 3] RGB rows   int32[classes] scores, uint32 cycles
+                                                          from first pixel to last score
 anything else                                             ``ERROR`` ``0xFF``, one byte of
                                                           :class:`Fault`
 ==============  ========  ==============================  =====================================

@@ -1,4 +1,4 @@
-"""Block RAM between the serial line and the pipeline: the image on its way in, scores on their way out."""
+"""Memories between the serial line and the pipeline: the image going in, the scores coming out."""
 
 from amaranth import *
 from amaranth.lib import data, memory, stream, wiring
@@ -11,9 +11,9 @@ SCORE = data.StructLayout({"score": signed(32), "last": 1})
 
 
 class ImageStore(wiring.Component):
-    """Holds one image: bytes in at the line's pace, pixels out at full speed once it's known to be good.
+    """Holds one image: bytes in at the line's pace, pixels out at full speed on demand.
 
-    Written and read in turns, never both, so the memory needs no logic for collisions.
+    Written and read in turns, never both in a cycle: its block RAM needs no collision logic.
 
     Parameters
     ----------
@@ -65,9 +65,11 @@ class ImageStore(wiring.Component):
         # Address, block RAM, register: three stages that move together.
         go = Signal()
         address, asked, read_out = Signal(range(pixels)), Signal(), Signal()
-        m.d.comb += [go.eq(~self.y.valid | self.y.ready), read.addr.eq(address), read.en.eq(go)]
+        m.d.comb += [go.eq(~self.y.valid | self.y.ready), read.addr.eq(address),
+                     read.en.eq(go & asked)]
         with m.If(go):
-            m.d.sync += [read_out.eq(asked), self.y.valid.eq(read_out), self.y.payload.eq(read.data)]
+            m.d.sync += [read_out.eq(asked), self.y.valid.eq(read_out),
+                         self.y.payload.eq(read.data)]
             with m.If(asked):
                 m.d.sync += address.eq(address + 1)
                 with m.If(address == pixels - 1):
@@ -93,13 +95,13 @@ class ScoreStore(wiring.Component):
     start : ``In(1)``
         High for one cycle: take the next frame's scores.
     running : ``In(1)``
-        High in the cycles that count, first pixel taken to last score taken, both included.
+        High in the cycles that count: after the first pixel taken, up to the last score taken.
     done : ``Out(1)``
         High once scores and cycles are there.
     index : ``In(range(4 * (classes + 1)))``
         Byte asked for: int32[classes] scores, then uint32 cycles, little endian.
     byte : ``Out(8)``
-        That byte, one cycle later.
+        That byte, one cycle later; only while ``done``.
     """
 
     def __init__(self, classes):
@@ -142,5 +144,6 @@ class ScoreStore(wiring.Component):
 
         part = Signal(2)
         m.d.sync += part.eq(self.index[:2])
-        m.d.comb += [read.addr.eq(self.index[2:]), self.byte.eq(read.data.word_select(part, 8))]
+        m.d.comb += [read.addr.eq(self.index[2:]), read.en.eq(self.done),
+                     self.byte.eq(read.data.word_select(part, 8))]
         return m

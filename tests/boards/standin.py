@@ -1,4 +1,4 @@
-"""A stand-in for the pipeline, for tests of the link alone: scores that depend on every pixel's place."""
+"""A stand-in for the pipeline, for tests of the link alone."""
 
 import numpy as np
 from amaranth import *
@@ -11,7 +11,10 @@ __all__ = ["StandIn"]
 
 
 class StandIn(wiring.Component):
-    """``score_j = hash of the pixels in order + j``, modulo 2**32, ``wait`` cycles after the last pixel."""
+    """``score_j = hash of the pixels in order + j``, modulo 2**32: each pixel's place counts.
+
+    It takes a pixel every ``stall + 1`` cycles and ``wait`` cycles more before the scores.
+    """
 
     def __init__(self, side, classes, wait=5, stall=0):
         self.side, self.classes, self.wait, self.stall = side, classes, wait, stall
@@ -26,9 +29,9 @@ class StandIn(wiring.Component):
         return (value + np.arange(self.classes)).astype(np.uint32).astype(np.int32)
 
     def cycles(self):
-        """First pixel taken to last score taken, both included."""
+        """Clock cycles from the first pixel taken to the last score taken."""
         pixels = self.side ** 2
-        return pixels + (pixels - 1) * self.stall + self.wait + 1 + self.classes
+        return pixels + (pixels - 1) * self.stall + self.wait + self.classes
 
     def elaborate(self, platform):
         m = Module()

