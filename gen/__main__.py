@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+from hw.schedule import Lanes
+
 from .build import write_build
 from .device import DEVICES
 from .estimate import PlanTooLarge, check_fit, estimate_resources
@@ -76,7 +78,6 @@ def _package(args):
 
 
 def _lanes(args, network, device):
-    from hw.schedule import Lanes
     if args.lanes and "," in args.lanes:
         if not re.fullmatch(r"\d+,\d+,\d+,\d+", args.lanes):
             raise PlanError(f"--lanes must be a number or four, P,CS,M,CR, not {args.lanes}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as to_safetensors
 
 from .network import Network
@@ -186,7 +186,6 @@ class Package:
 
 def _read_safetensors(raw):
     """``(tensors, metadata)``; the library's own reader checks the layout."""
-    from safetensors import deserialize
     try:
         if len(raw) < 8:
             raise PackageError(f"truncated: {len(raw)} bytes hold no safetensors header")

@@ -1,5 +1,7 @@
 """From a network and an array size to the layer schedule, cycle by cycle."""
 
+from dataclasses import replace
+
 from hw.array import array_dot
 from hw.issue import ADDRESS_DELAY, ARRAY_DELAY, MIN_GAP
 from hw.pool import pool_cycles
@@ -67,7 +69,7 @@ def make_schedule(network, lanes):
         constants += out_groups * lanes.groups
     # Results of a first convolution have no entry shift; give them one that's used anyway.
     used = min(layer.entry for layer in layers if not layer.first_conv)
-    layers = [_with(layer, entry=used) if layer.first_conv else layer for layer in layers]
+    layers = [replace(layer, entry=used) if layer.first_conv else layer for layer in layers]
     schedule = Schedule(
         lanes=lanes, layers=tuple(layers), act_bits=network.act_bits, act_frac=network.act_frac,
         res_bits=network.res_bits, acc_bits=_accumulator_bits(network, digits),
@@ -75,12 +77,7 @@ def make_schedule(network, lanes):
         head_pixels=(network.side // 4) ** 2, map_words=map_words,
         residual_depth=network.side ** 2 // p * (network.channels(0) // lanes.result_channels),
         image_words=network.side ** 2 // p)
-    return _with(schedule, layers=tuple(_gaps(schedule)))
-
-
-def _with(record, **changes):
-    from dataclasses import replace
-    return replace(record, **changes)
+    return replace(schedule, layers=tuple(_gaps(schedule)))
 
 
 def _gaps(schedule):
@@ -110,4 +107,4 @@ def _gaps(schedule):
             pool_end = (layer.steps - layer.bubbles - 1 + first_word
                         + pool_cycles(layer, schedule.lanes))
         before = layer
-        yield _with(layer, gap=gap)
+        yield replace(layer, gap=gap)

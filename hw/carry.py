@@ -9,7 +9,7 @@ on its own S and stops it.
 
 from amaranth import *
 
-__all__ = ["ADD", "ADD_XOR", "ACCUMULATE", "CarryChain"]
+__all__ = ["ACCUMULATE", "ADD", "ADD_XOR", "CarryChain"]
 
 
 def _init(function):

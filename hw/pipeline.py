@@ -22,8 +22,15 @@ from .maps import ColumnMemory, Window
 from .memory import Rom
 from .pipe import delayed
 from .pool import PoolUnit
-from .results import (CODES_DELAY, RESIDUAL_READ_DELAY, RESIDUAL_WRITE_DELAY, ResultSequencer,
-                      ResultUnit, codes_layout, residual_layout)
+from .results import (
+    CODES_DELAY,
+    RESIDUAL_READ_DELAY,
+    RESIDUAL_WRITE_DELAY,
+    ResultSequencer,
+    ResultUnit,
+    codes_layout,
+    residual_layout,
+)
 
 __all__ = ["IMAGE_SHAPE", "SCORE_SHAPE", "Contents", "Pipeline"]
 

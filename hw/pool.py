@@ -64,7 +64,7 @@ class PoolUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        y, lanes = self.schedule, self.schedule.lanes
+        lanes = self.schedule.lanes
         address = self.r_addr.shape()
         which = Signal(range(max(2, len(self.layers))))
 
@@ -79,8 +79,8 @@ class PoolUnit(wiring.Component):
             return chosen
 
         slices = bound(lambda layer: layer.slices * lanes.subslices)
-        rows, groups = bound(lambda y: y.rows - 1), bound(lambda y: y.x_groups - 1)
-        row_words = bound(lambda y: y.x_groups * y.slices * lanes.subslices)
+        rows, groups = bound(lambda layer: layer.rows - 1), bound(lambda layer: layer.x_groups - 1)
+        row_words = bound(lambda layer: layer.row_words * lanes.subslices)
 
         wait = Signal(range(START_DELAY + 1))
         running, lower = Signal(), Signal()

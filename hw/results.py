@@ -16,7 +16,6 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .array import SELECT_LATENCY
-from .memory import READ_LATENCY
 from .pipe import delayed
 from .schedule import LayerTable
 
