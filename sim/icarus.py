@@ -41,7 +41,8 @@ class Icarus:
         (folder / "cmds.f").write_text("+timescale+1ns/1ps\n")
         command = [self.command, "-g2012", "-o", program, "-s", top, "-f", folder / "cmds.f",
                    *extra, *copies]
-        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True,
+                              check=False)
         (folder / "compile.log").write_text(done.stdout + done.stderr)
         if done.returncode:
             first = (done.stderr.strip() or "no output").splitlines()[0]

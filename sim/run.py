@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import hashlib
+import importlib.util
 import itertools
 import json
 import os
@@ -122,6 +123,8 @@ def simulate(folder, pixels, seed=1, simulator="verilator", waves=False, say=pri
 def _compiled(folder, work, simulator, waves, say):
     """Compile unless these sources were compiled with these tools; the program."""
     start = time.time()
+    if importlib.util.find_spec("cocotb_tools") is None:
+        raise verilator.ToolError("cocotb isn't installed: pip install 'signstream[sim]'")
     backend = {"verilator": verilator, "icarus": icarus}[simulator]
     tool = backend.find()
     digest = hashlib.blake2s()

@@ -122,7 +122,8 @@ def find():
     command = shutil.which("verilator")
     if command is None:
         raise ToolError(f"Verilator isn't installed: {CURE}, or take --sim icarus")
-    said = subprocess.run([command, "--version"], capture_output=True, text=True, check=False).stdout
+    said = subprocess.run([command, "--version"], capture_output=True, text=True,
+                          check=False).stdout
     found = re.search(r"Verilator (\d+\.\d+)", said)
     if not found:
         raise ToolError(f"{command} doesn't tell its version: {CURE}")

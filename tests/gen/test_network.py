@@ -1,9 +1,10 @@
 import dataclasses
 import json
+import math
 
 import pytest
 
-from gen.network import ACT_BITS, Network
+from gen.network import ACT_BITS, Network, _nearest_scale
 
 
 def test_wrn_20_4_has_the_published_size():
@@ -34,9 +35,8 @@ def test_macs_of_wrn_20_1_are_those_of_the_literature():
 
 @pytest.mark.parametrize("cin, k", [(3, 2), (16, 3), (32, 4), (64, 4), (128, 5), (160, 5)])
 def test_default_shifts_are_the_powers_of_two_nearest_the_papers_scale(cin, k):
-    from gen.network import _nearest_scale
     scale = (2 / (9 * cin)) ** 0.5
-    assert min(range(12), key=lambda j: abs(j + __import__("math").log2(scale))) == k
+    assert min(range(12), key=lambda j: abs(math.log2(2 ** -j / scale))) == k
     assert _nearest_scale(9 * cin) == k
 
 

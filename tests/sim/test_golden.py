@@ -1,4 +1,4 @@
-"""The golden model against a slow reference in Python integers, written from the equations alone."""
+"""The golden model against a slow reference in Python integers, from the equations alone."""
 
 import os
 import subprocess
