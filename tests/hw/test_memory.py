@@ -1,0 +1,60 @@
+"""Ram and Rom: data two cycles after the address."""
+
+import numpy as np
+import pytest
+
+from hw.memory import READ_LATENCY, Ram, Rom
+from tests.hw.cells import ECP5
+from tests.streams import simulate
+
+
+def test_a_rom_gives_its_words_in_order():
+    words = np.random.default_rng(1).integers(0, 1 << 12, 37).tolist()
+    addresses = np.random.default_rng(2).integers(0, 37, 100).tolist()
+    rom, got = Rom("some", 12, words), []
+
+    async def bench(ctx):
+        for t in range(len(addresses) + READ_LATENCY):
+            ctx.set(rom.addr, addresses[min(t, len(addresses) - 1)])
+            if t >= READ_LATENCY:
+                got.append(ctx.get(rom.data))
+            await ctx.tick()
+    simulate(rom, bench)
+    assert got == [words[a] for a in addresses]
+
+
+@pytest.mark.parametrize("width", [1, 4, 5, 96, 768])
+def test_an_init_file_holds_a_word_a_line(width):
+    words = [(1 << width) - 1, 0, 1, 1 << width - 1]
+    rom = Rom("some", width, words)
+    lines = rom.hex().splitlines()
+    assert [int(line, 16) for line in lines] == words
+    assert {len(line) for line in lines} == {-(-width // 4)}
+
+
+def test_a_netlist_reads_the_init_file():
+    target, rom = ECP5(), Rom("some", 8, [1, 2])
+    rom.elaborate(target)
+    assert target.extra_files["weights/some.hex"] == "01\n02\n"
+    assert "module signstream_rom" in target.extra_files["rom.v"]
+
+
+def test_a_ram_keeps_what_was_written():
+    rng, depth = np.random.default_rng(3), 13
+    ram, kept, expected = Ram(9, depth), [0] * depth, []
+
+    async def bench(ctx):
+        for _ in range(600):
+            write, value, enable = int(rng.integers(depth)), int(rng.integers(512)), rng.random()
+            read = int(rng.choice([a for a in range(depth) if a != write]))
+            ctx.set(ram.w_addr, write)
+            ctx.set(ram.w_data, value)
+            ctx.set(ram.w_en, int(enable < 0.5))
+            ctx.set(ram.r_addr, read)
+            expected.append(kept[read])
+            if enable < 0.5:
+                kept[write] = value
+            await ctx.tick()
+            if len(expected) >= READ_LATENCY:
+                assert ctx.get(ram.r_data) == expected[-READ_LATENCY]
+    simulate(ram, bench)
