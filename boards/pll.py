@@ -128,14 +128,17 @@ class ClockUnit(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         pll = self.pll
-        free, lock = Signal(), Signal()
+        # Two equal outputs: a net on global wires can't feed a clock buffer, so the one that runs
+        # the lock counter is not the one that is held back.
+        ungated, always, lock = Signal(), Signal(), Signal()
         m.domains.pll = ClockDomain(reset_less=True, local=True)
-        m.d.comb += ClockSignal("pll").eq(free)
+        m.d.comb += ClockSignal("pll").eq(always)
 
         m.submodules.pll = Instance(
             "EHXPLLL",
             a_FREQUENCY_PIN_CLKI=f"{pll.input_mhz:g}",
             a_FREQUENCY_PIN_CLKOP=f"{pll.output_mhz:g}",
+            a_FREQUENCY_PIN_CLKOS=f"{pll.output_mhz:g}",
             a_ICP_CURRENT="12", a_LPF_RESISTOR="8",
             a_MFG_ENABLE_FILTEROPAMP="1", a_MFG_GMCREF_SEL="2",
             p_PLLRST_ENA="DISABLED", p_INTFB_WAKE="DISABLED", p_STDBY_ENABLE="DISABLED",
@@ -145,10 +148,13 @@ class ClockUnit(Elaboratable):
             p_CLKI_DIV=pll.reference, p_CLKFB_DIV=pll.feedback,
             p_CLKOP_ENABLE="ENABLED", p_CLKOP_DIV=pll.post,
             p_CLKOP_CPHASE=pll.post // 2, p_CLKOP_FPHASE=0,
-            i_RST=Const(0), i_STDBY=Const(0), i_PLLWAKESYNC=Const(0), i_ENCLKOP=Const(0),
+            p_CLKOS_ENABLE="ENABLED", p_CLKOS_DIV=pll.post,
+            p_CLKOS_CPHASE=pll.post // 2, p_CLKOS_FPHASE=0,
+            i_RST=Const(0), i_STDBY=Const(0), i_PLLWAKESYNC=Const(0), i_ENCLKOP=Const(0), i_ENCLKOS=Const(0),
             i_PHASESEL0=Const(0), i_PHASESEL1=Const(0), i_PHASEDIR=Const(1),
             i_PHASESTEP=Const(1), i_PHASELOADREG=Const(1),
-            i_CLKI=self.clk_in, i_CLKFB=free, o_CLKOP=free, o_LOCK=lock)
+            i_CLKI=self.clk_in, i_CLKFB=ungated,
+            o_CLKOP=ungated, o_CLKOS=always, o_LOCK=lock)
 
         locked, steady = Signal(), Signal(5)
         m.submodules.lock = cdc.FFSynchronizer(lock, locked, o_domain="pll")
@@ -157,5 +163,5 @@ class ClockUnit(Elaboratable):
         with m.Elif(~steady[-1]):
             m.d.pll += steady.eq(steady + 1)
         # nextpnr derives both clocks' constraints from the crystal's, through PLL and buffer.
-        m.submodules.gate = Instance("DCCA", i_CLKI=free, i_CE=steady[-1], o_CLKO=self.clk)
+        m.submodules.gate = Instance("DCCA", i_CLKI=ungated, i_CE=steady[-1], o_CLKO=self.clk)
         return m

@@ -76,8 +76,8 @@ def main(arguments=None):
     if shutil.which(words[0]) is None:
         return fail(2, f"{words[0]} isn't installed; see boards/README.md")
     code = subprocess.run(words, check=False).returncode
-    return fail(1, f"{words[0]} failed with exit code {code}; is the board connected and its serial "
-                   f"port free?") if code else 0
+    return fail(1, f"{words[0]} failed with exit code {code}; is the board connected and its "
+                   f"serial port free?") if code else 0
 
 
 if __name__ == "__main__":
