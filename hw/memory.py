@@ -15,7 +15,7 @@ from .target import is_netlist
 __all__ = ["READ_LATENCY", "Ram", "Rom"]
 
 READ_LATENCY = 2  # cycles
-ROM_SOURCE = Path(__file__).with_name("rom.v")
+SOURCE = Path(__file__).with_name("memory.v")
 
 
 class Rom(wiring.Component):
@@ -55,7 +55,7 @@ class Rom(wiring.Component):
         m = Module()
         if is_netlist(platform):
             platform.add_file(self.path, self.hex())
-            platform.add_file(ROM_SOURCE.name, ROM_SOURCE.read_text())
+            platform.add_file(SOURCE.name, SOURCE.read_text())
             m.submodules.rom = Instance(
                 "signstream_rom", p_WIDTH=self.width, p_DEPTH=len(self.words),
                 p_ADDR=len(self.addr), p_FILE=self.path,
@@ -89,11 +89,18 @@ class Ram(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.ram = ram = memory.Memory(shape=self.width, depth=self.depth, init=[])
-        write, read = ram.write_port(), ram.read_port()
-        m.d.comb += [
-            write.addr.eq(self.w_addr), write.data.eq(self.w_data), write.en.eq(self.w_en),
-            read.addr.eq(self.r_addr),
-        ]
-        m.d.sync += self.r_data.eq(read.data)
+        if is_netlist(platform):
+            platform.add_file(SOURCE.name, SOURCE.read_text())
+            m.submodules.ram = Instance(
+                "signstream_ram", p_WIDTH=self.width, p_DEPTH=self.depth, p_ADDR=len(self.r_addr),
+                i_clk=ClockSignal(), i_w_en=self.w_en, i_w_addr=self.w_addr,
+                i_w_data=self.w_data, i_r_addr=self.r_addr, o_r_data=self.r_data)
+        else:
+            m.submodules.ram = ram = memory.Memory(shape=self.width, depth=self.depth, init=[])
+            write, read = ram.write_port(), ram.read_port()
+            m.d.comb += [
+                write.addr.eq(self.w_addr), write.data.eq(self.w_data), write.en.eq(self.w_en),
+                read.addr.eq(self.r_addr),
+            ]
+            m.d.sync += self.r_data.eq(read.data)
         return m
