@@ -52,7 +52,7 @@ def contents(package, schedule):
     constants = np.concatenate(
         [_layer_constants(network, weights, layer, schedule.digits) for layer, weights in layers])
     # Wide enough for any weights: a new network of the same plan fits the same gateware.
-    bits = schedule.acc_bits + 2
+    bits = max(schedule.acc_bits, max(layer.shift for layer in schedule.layers) - 1) + 2
     rows = constants.reshape(-1, lanes.result_channels)
     words = [sum((int(value) & (1 << bits) - 1) << bits * j for j, value in enumerate(row))
              for row in rows]

@@ -1,0 +1,101 @@
+"""The head against the golden model's: sums over pixels, then one score after another."""
+
+import numpy as np
+import pytest
+
+from gen.layout import contents
+from gen.package import Package
+from hw.head import HeadUnit, head_cycles
+from tests.hw.tiny import ARRAYS, SMALLEST, schedule_of, tiny_network
+from tests.streams import STALLS, idle, receive, simulate
+
+
+def codes_of(rng, kind, net):
+    shape = (net.side // 4, net.side // 4, net.features)
+    return {"random": rng.integers(0, net.top + 1, shape), "all top": np.full(shape, net.top),
+            "all zero": np.zeros(shape, int)}[kind]
+
+
+def words(codes, lanes):
+    """``int[word, pixel, channel]`` in the order in which the last layer's results come."""
+    side, _, features = codes.shape
+    parts = codes.reshape(side, side // lanes.pixels, lanes.pixels,
+                          features // lanes.result_channels, lanes.result_channels)
+    return parts.transpose(0, 1, 3, 2, 4).reshape(-1, lanes.pixels, lanes.result_channels)
+
+
+async def pool(ctx, unit, codes, schedule, stall):
+    """Give the head a frame's codes, as soon as it takes them."""
+    while not ctx.get(unit.free):
+        await ctx.tick()
+    frame = words(codes, schedule.lanes)
+    slices = schedule.features // schedule.lanes.result_channels
+    for k, word in enumerate(frame):
+        await idle(ctx, stall())
+        ctx.set(unit.valid, 1)
+        ctx.set(unit.slice, k % slices)
+        ctx.set(unit.start, int(k < slices))
+        ctx.set(unit.end, int(k == len(frame) - 1))
+        # The codes are those of this very cycle.
+        ctx.set(unit.codes, word.tolist())
+        await ctx.tick()
+        ctx.set(unit.valid, 0)
+        ctx.set(unit.codes, [[0] * word.shape[1]] * word.shape[0])
+    # `end` without `valid` means nothing.
+    ctx.set(unit.end, 1)
+
+
+CASES = [(SMALLEST, {}), (ARRAYS[8][2], {"classes": 10, "act_bits": 8}),
+         (ARRAYS[16][1], {"classes": 2, "act_bits": 2, "side": 16}),
+         (ARRAYS[16][0], {"act_bits": 3, "act_frac": 2, "side": 16})]
+
+
+@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("lanes,fields", CASES)
+def test_scores_are_the_golden_ones(lanes, fields, stall):
+    net, schedule = tiny_network(**fields), schedule_of(lanes, **fields)
+    package, rng = Package.random(net, 3), np.random.default_rng(5)
+    unit = HeadUnit(schedule, contents(package, schedule).head)
+    frames = [codes_of(rng, kind, net) for kind in ("random", "all top", "random", "all zero")]
+    pixels = (net.side // 4) ** 2
+    want = [((codes.sum((0, 1)) - pixels * net.zero) @ package.weights["head"].T.astype(int))
+            .tolist() for codes in frames]
+
+    async def feed(ctx):
+        for codes in frames:
+            await pool(ctx, unit, codes, schedule, lambda: STALLS[stall](rng))
+            await ctx.tick().repeat(3)
+
+    async def take(ctx):
+        for scores in want:
+            got = await receive(ctx, unit.scores, net.classes, lambda: STALLS[stall](rng))
+            assert [int(payload.score) for payload in got] == scores
+            assert [int(payload.last) for payload in got] == [0] * (net.classes - 1) + [1]
+    simulate(unit, feed, take, watch=[unit.scores])
+
+
+@pytest.mark.parametrize("lanes,fields", CASES)
+def test_a_frame_takes_the_promised_cycles(lanes, fields):
+    net, schedule = tiny_network(**fields), schedule_of(lanes, **fields)
+    unit = HeadUnit(schedule, contents(Package.random(net, 3), schedule).head)
+    rng, cycles = np.random.default_rng(1), {}
+
+    async def feed(ctx):
+        await pool(ctx, unit, codes_of(rng, "random", net), schedule, lambda: 0)
+
+    async def monitor(ctx):
+        ctx.set(unit.scores.ready, 1)
+        cycle = 0
+        while True:
+            _, _, valid, end, taken, last = await ctx.tick().sample(
+                unit.valid, unit.end, unit.scores.valid, unit.scores.payload.last)
+            if valid and end:
+                cycles["codes"] = cycle
+            if taken and last:
+                cycles["score"] = cycle
+            cycle += 1
+
+    async def wait(ctx):
+        await ctx.tick().repeat(schedule.head_pixels * schedule.features + 60 * net.classes + 200)
+    simulate(unit, feed, wait, background=[monitor])
+    assert cycles["score"] - cycles["codes"] == head_cycles(schedule)
