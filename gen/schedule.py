@@ -99,9 +99,9 @@ def _gaps(schedule):
                 ready = (lowest + 1) * before_row_steps - 1 + written + 1 - ADDRESS_DELAY
                 gap = max(gap, gap + ready - (start + row * row_steps))
             if pool_end is not None:
-                # The first residual read follows the last pooled word.
+                # The first residual read is in the cycle after the last pooled word's write.
                 reads = layer.steps - layer.bubbles - 1 + first_word + RESIDUAL_READ_DELAY
-                gap = max(gap, pool_end + 1 - (before.cycles + reads))
+                gap = max(gap, pool_end - (before.cycles + reads))
         pool_end = None
         if layer.pool:
             pool_end = (layer.steps - layer.bubbles - 1 + first_word

@@ -67,7 +67,8 @@ class HeadUnit(wiring.Component):
                                                  init=[])
         write, read = sums.write_port(), sums.read_port(domain="comb")
 
-        # Over the pixels of a word in two cycles, then read, add and write in one.
+        # Over the pixels of a word in two cycles, beside the second of which the sum so far is
+        # read. A word of channels comes again only after all others, so it's written by then.
         half = [Signal(word_shape, name=f"half{k}", reset_less=True) for k in range(2)]
         added = Signal(word_shape, reset_less=True)
         for j in range(channels):
@@ -79,10 +80,12 @@ class HeadUnit(wiring.Component):
 
         scoring = Signal()
         k = Signal(range(max(2, self.slices)))
+        address = delayed(m, self.slice, 1)
+        before = delayed(m, read.data, 1)
         m.d.comb += [
-            write.addr.eq(delayed(m, self.slice, 2)), write.en.eq(valid),
-            read.addr.eq(Mux(scoring, k, write.addr)),
-            *(write.data[j].eq(added[j] + Mux(start, 0, read.data[j])) for j in range(channels))]
+            write.addr.eq(delayed(m, address, 1)), write.en.eq(valid),
+            read.addr.eq(Mux(scoring, k, address)),
+            *(write.data[j].eq(added[j] + Mux(start, 0, before[j])) for j in range(channels))]
 
         # Scores: a word of channels a cycle, then the class's score waits until it's taken.
         class_end = k == self.slices - 1
@@ -111,8 +114,8 @@ class HeadUnit(wiring.Component):
 
         adding, first, last = delayed(m, Cat(issue, issue & (k == 0), issue & class_end),
                                       READ_LATENCY + 2, state=True)
-        centred = [delayed(m, (read.data[j] - pixels * (1 << y.act_frac)).as_signed(),
-                           READ_LATENCY) for j in range(channels)]
+        centred = [delayed(m, (before[j] - pixels * (1 << y.act_frac)).as_signed(),
+                           READ_LATENCY - 1) for j in range(channels)]
         weighed = [delayed(m, Mux(self.rom.data[j], -v, v), 1) for j, v in enumerate(centred)]
         total = delayed(m, sum(weighed), 1)
         score = self.scores.payload.score
