@@ -68,10 +68,10 @@ def design(plan, board, mhz=None, baud=BAUD):
     try:
         pll = Pll.at(board.clock_mhz, mhz or plan.clock_mhz)
         uart = Uart.at(baud, pll.output_mhz * 1e6)
-        shell = Shell(plan.create(), identity_of(plan, pll.output_mhz), uart)
+        identity = identity_of(plan, pll.output_mhz)
     except ValueError as error:
         raise BuildError(str(error)) from None
-    return Top(shell, pll)
+    return Top(Shell(plan.create(), identity, uart), pll)
 
 
 def build(folder, board, *, mhz=None, baud=BAUD, seed=1, out=None, steps=None):
@@ -87,11 +87,20 @@ def build(folder, board, *, mhz=None, baud=BAUD, seed=1, out=None, steps=None):
     folder, steps = Path(folder), steps or contextlib.nullcontext
     out = Path(out) if out else folder / board.name
     plan = Plan.load(folder)
+    try:
+        report.read(folder)
+    except (OSError, ValueError) as error:
+        raise BuildError(f"{folder / 'report.json'} can't be read ({error}); "
+                         "generate the build folder again") from None
+    try:
+        platform = board.create()
+    except ModuleNotFoundError:
+        raise flow.FlowError("amaranth-boards is needed to build a bitstream and isn't installed; "
+                             "run `pip install amaranth-boards`") from None
+    out.mkdir(parents=True, exist_ok=True)
     top = design(plan, board, mhz, baud)
-    for stale in ("top.bit", "top.failed-timing.bit"):
-        (out / stale).unlink(missing_ok=True)
     with steps("gateware"):
-        products = board.create().build(top, do_build=False, **flow.options(
+        products = platform.build(top, do_build=False, **flow.options(
             seed, int(plan.digest[:8], 16)))
     measured = flow.run(products, out, steps)
     return measured, report.measure(
@@ -164,6 +173,10 @@ def main(arguments=None):
     except flow.FlowError as error:
         print(getattr(error, "log", ""), file=sys.stderr)
         return fail(1, str(error))
+    except OSError as error:
+        return fail(2, f"{error.filename}: {error.strerror}")
+    except KeyboardInterrupt:
+        return fail(130, "interrupted")
     out = Path(options.out or Path(options.build) / board.name)
     words = {"comb": "LUT sites", "ff": "flip-flops", "ebr": "block RAMs", "dsp": "multipliers"}
     shares = ", ".join(f"{getattr(measured, name)} of {measured.available[name]} {text}"

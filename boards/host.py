@@ -11,13 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from . import protocol
-from .protocol import ANSWER, BAUD, DamagedFrame, Fault, Frame, Identity, Kind
+from .protocol import ANSWER, BAUD, PATIENCE, DamagedFrame, Fault, Frame, Identity, Kind
 
-__all__ = ["Answers", "Board", "BoardError", "load_image", "main"]
+__all__ = ["Answers", "Board", "BoardError", "Refused", "load_image", "main"]
 
 
 class BoardError(RuntimeError):
     """The board can't be used as asked; the message is one sentence for the user."""
+
+
+class Refused(BoardError):
+    """The board, or this program, didn't understand the other; asking again may help."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +68,8 @@ class Board:
         except (ValueError, OSError) as error:
             raise BoardError(_why_closed(port, baud, error)) from None
         try:
-            self.identity = self._identify()
-        except BoardError:
+            self.identity = self._meet()
+        except BaseException:
             self.close()
             raise
 
@@ -94,17 +98,28 @@ class Board:
             try:
                 frame = protocol.decode(self._line.read)
             except DamagedFrame as error:
-                raise BoardError(f"{self.port}: {error}; is the baud rate right?") from None
+                raise Refused(f"{self.port}: {error}; is the baud rate right?") from None
             except OSError as error:
                 raise BoardError(f"{self.port} was lost ({error})") from None
             if frame is None or time.monotonic() > deadline + self.timeout:
                 raise BoardError(f"{self.port} gave no answer within {self.timeout:g} s; is the "
                                  f"board configured with a signstream bitstream of this baud rate?")
             if frame.kind == Kind.ERROR:
-                raise BoardError(f"the board refused the question: {_reason(frame.payload)}")
+                raise Refused(f"the board refused the question: {_reason(frame.payload)}")
             if (frame.kind, frame.sequence) == (kind + ANSWER, sequence):
                 return frame.payload
             # The late answer to a question that was given up.
+
+    def _meet(self):
+        # A program that was stopped in the middle of a frame leaves the board waiting for the
+        # rest, or an answer on the line: the first question may fall victim to that.
+        for _ in range(2):
+            try:
+                return self._identify()
+            except Refused:
+                time.sleep(2 * PATIENCE)
+                self._line.reset_input_buffer()
+        return self._identify()
 
     def _identify(self):
         try:

@@ -17,9 +17,7 @@ from .protocol import ANSWER, Fault, Kind
 from .store import PIXEL, SCORE, ImageStore, ScoreStore
 from .uart import UartReceiver, UartTransmitter
 
-__all__ = ["PATIENCE", "Link"]
-
-PATIENCE = 0.1  # seconds without a byte after which a frame that has begun is given up
+__all__ = ["Link"]
 
 
 class Link(wiring.Component):

@@ -30,8 +30,8 @@ from dataclasses import dataclass
 from amaranth.lib.crc import catalog
 
 __all__ = [
-    "ANSWER", "BAUD", "BODY_CRC", "HEADER_CRC", "LONGEST", "OVERHEAD", "QUEUE", "SYNC", "VERSION",
-    "DamagedFrame", "Fault", "Frame", "Identity", "Kind", "body_crc", "decode", "decode_scores",
+    "ANSWER", "BAUD", "BODY_CRC", "HEADER_CRC", "LONGEST", "OVERHEAD", "PATIENCE", "QUEUE", "SYNC",
+    "VERSION", "DamagedFrame", "Fault", "Frame", "Identity", "Kind", "body_crc", "decode", "decode_scores",
     "encode", "encode_image", "encode_scores",
 ]
 
@@ -43,6 +43,7 @@ HEADER = struct.Struct("<BBH")
 OVERHEAD = len(SYNC) + HEADER.size + 1 + 4  # bytes of a frame besides its payload
 LONGEST = 0xFFFF
 BAUD = 2_000_000  # bits/s
+PATIENCE = 0.1  # seconds without a byte after which the board gives up a frame that has begun
 QUEUE = 2048  # bytes that the board keeps while it is busy with the previous frame
 ANSWER = 0x80  # added to the kind of the question
 
@@ -128,13 +129,15 @@ def decode(read):
         return got
 
     window = b""
-    while window != SYNC:
+    for _ in range(LONGEST):
         byte = read(1)
-        if not byte:
-            if window:
-                raise DamagedFrame("the answer held no start of a frame")
+        if not byte and not window:
             return None
         window = (window + byte)[-len(SYNC):]
+        if not byte or window == SYNC:
+            break
+    if window != SYNC:
+        raise DamagedFrame("the answer held no start of a frame")
     header = exactly(HEADER.size + 1, "header")
     if HEADER_CRC.compute(header[:-1]) != header[-1]:
         raise DamagedFrame("the answer's header arrived damaged")

@@ -4,7 +4,8 @@ from amaranth import *
 from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In, Out
 
-from .link import PATIENCE, Link
+from .link import Link
+from .protocol import PATIENCE
 
 __all__ = ["LIGHTS", "Shell", "Top"]
 

@@ -119,6 +119,14 @@ def test_bad_frames_are_refused_and_the_next_works(port, golden):
                 assert protocol.decode_scores(answer.payload, 3)[0] == golden[n].tolist()
 
 
+def test_a_program_that_was_stopped_doesn_t_harm_the_next(port, golden):
+    wire = protocol.encode(Frame(Kind.CLASSIFY, 0, protocol.encode_image(tiny.IMAGES[0])))
+    with raw(port) as line:
+        line.write(wire[:150])
+    with Board(port, timeout=TIMEOUT) as board:
+        assert board.classify(tiny.IMAGES[:1]).scores.tolist() == golden[:1].tolist()
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_pauses_in_a_frame_are_forgiven(port, golden, seed):
     rng = np.random.default_rng(seed)

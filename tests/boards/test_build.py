@@ -3,6 +3,7 @@
 import json
 import shutil
 import stat
+import sys
 
 import pytest
 from amaranth import *
@@ -142,6 +143,24 @@ def test_bad_names_and_folders_are_refused(tmp_path, capsys):
     assert "Board must be one of ulx3s, " in capsys.readouterr().err
     assert main(["--build", str(tmp_path)]) == 2
     assert "holds no plan.json" in capsys.readouterr().err
+
+
+def test_a_damaged_report_is_noticed_before_the_work(folder, capsys):
+    (folder / "report.json").write_text("{")
+    assert command(folder) == 2
+    assert "report.json can't be read" in capsys.readouterr().err
+
+
+def test_a_folder_that_can_t_be_written_is_one_sentence(folder, capsys):
+    (folder / "ulx3s-25f").touch()
+    assert command(folder) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_missing_board_definitions_say_how_to_get_them(folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "amaranth_boards.ulx3s", None)
+    assert command(folder) == 1
+    assert "run `pip install amaranth-boards`" in capsys.readouterr().err
 
 
 def test_help_ends_with_an_example(capsys):

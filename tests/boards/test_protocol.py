@@ -38,6 +38,11 @@ def test_every_flipped_bit_is_noticed():
             parse(bytes(damaged))
 
 
+def test_endless_noise_ends():
+    with pytest.raises(DamagedFrame, match="no start of a frame"):
+        protocol.decode(lambda count: b"\xa5" * count)
+
+
 def test_every_cut_is_noticed():
     wire = protocol.encode(Frame(Kind.CLASSIFY, 9, b"signstream"))
     assert parse(b"") is None
