@@ -31,8 +31,8 @@ from amaranth.lib.crc import catalog
 
 __all__ = [
     "ANSWER", "BAUD", "BODY_CRC", "HEADER_CRC", "LONGEST", "OVERHEAD", "PATIENCE", "QUEUE", "SYNC",
-    "VERSION", "DamagedFrame", "Fault", "Frame", "Identity", "Kind", "body_crc", "decode", "decode_scores",
-    "encode", "encode_image", "encode_scores",
+    "VERSION", "DamagedFrame", "Fault", "Frame", "Identity", "Kind", "body_crc", "decode",
+    "decode_scores", "encode", "encode_image", "encode_scores",
 ]
 
 VERSION = 1
