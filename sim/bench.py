@@ -27,14 +27,14 @@ RESET_CYCLES = 4
 SCORE_BITS = 32
 
 
-def stalls(seed):
-    """Endless booleans: stretches of no stalls, of coin tosses and of rare transfers."""
+def stalls(seed, rates):
+    """Endless booleans, True to stall: stretches of some dozen cycles, each at one of ``rates``."""
     if not seed:
         while True:
             yield False
     rng = np.random.default_rng(seed)
     while True:
-        rate = rng.choice([0, 0, 0.5, 0.9])
+        rate = rng.choice(rates)
         yield from (rng.random(int(rng.integers(16, 256))) < rate).tolist()
 
 
@@ -71,7 +71,9 @@ class Frames:
                   for name in ("layer", "row", "group", "slice", "mask", "codes", "residual")]
         pixels = [word for k in self.order for word in self._words(k)]
         sent, offered, total = 0, False, len(pixels)
-        image_stalls, score_stalls = stalls(self.seed), stalls(self.seed and self.seed + 1)
+        image_stalls = stalls(self.seed, (0, 0, 0.5, 0.9))
+        # Scores are few: some of them have to wait in every frame.
+        score_stalls = stalls(self.seed and self.seed + 1, (0.5, 0.9))
         taking, standing, scores, layer = False, None, [], -1
         done, quiet, kinds = 0, 0, [conv.kind for conv in self.network.convs]
         frame_pixels = self.network.side ** 2

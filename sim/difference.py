@@ -43,11 +43,14 @@ def first_difference(layer, expected, got, written=None):
 def describe(difference):
     """One sentence about a :func:`first_difference`."""
     d = difference
+    text = f"first difference at {d['layer']}"
     if "channel" in d or "class" in d:
-        place = ", ".join(f"{axis} {d[axis]}" for axis in ("class", "channel", "row", "column")
-                          if axis in d)
-        got = "nothing" if d["got"] is None else d["got"]
-        twice = f", written {d['written']} times" if "written" in d else ""
-        return (f"first difference at {d['layer']}, {place}: expected {d['expected']}, got {got}"
-                f"{twice} ({d['differing']} of {d['elements']} differ)")
-    return f"first difference at {d['layer']}: expected {d['expected']}, got {d['got']}"
+        text += "".join(f", {axis} {d[axis]}" for axis in ("class", "channel", "row", "column")
+                        if axis in d)
+    got = "nothing" if d["got"] is None else d["got"]
+    text += f": expected {d['expected']}, got {got}"
+    if "written" in d:
+        text += f", written {d['written']} times"
+    if "differing" in d:
+        text += f" ({d['differing']} of {d['elements']} differ)"
+    return f"{text}; {d['stuck']}" if "stuck" in d else text
