@@ -110,7 +110,7 @@ def _train(options):
     state = train(network, recipe, images, test, options.out, options.device, options.resume,
                   options.stop_after, lambda line: print(line, flush=True))
     if state and not state["finished"]:
-        print(f"not finished; go on with the same command and --resume")
+        print("not finished; go on with the same command and --resume")
 
 
 def _pack(options):

@@ -191,7 +191,8 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
     Returns
     -------
     dict
-        The last checkpoint. Its accuracy on ``test`` is of the last epoch: none is picked.
+        The last checkpoint, in the first process. Its accuracy on ``test`` is of the last epoch:
+        none is picked.
     """
     out = Path(out)
     processes = Processes(device)
@@ -296,7 +297,7 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
                 f"train {100 * history[-1]['train']:.2f} %  test {100 * test_right / len(test):.2f}"
                 f" %  {count / (now - epoch_began):.0f} img/s  {total:.0f} s")
     processes.close()
-    return state
+    return state if processes.rank == 0 else None
 
 
 def _bar(steps, epoch, rank):
