@@ -71,7 +71,7 @@ def design(plan, board, mhz=None, baud=BAUD):
         identity = identity_of(plan, pll.output_mhz)
     except ValueError as error:
         raise BuildError(str(error)) from None
-    return Top(Shell(plan.create(), identity, uart), pll)
+    return Top(Shell(plan.create(), identity, uart), pll, board.high)
 
 
 def build(folder, board, *, mhz=None, baud=BAUD, seed=1, out=None, steps=None):

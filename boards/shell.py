@@ -62,14 +62,22 @@ class Top(Elaboratable):
     shell : Shell
     pll : pll.Pll
         From the board's clock to the one of ``shell.identity.clock_khz``.
+    high : sequence of (str, str), optional
+        Pins to hold high, each a wire of a resource of the board.
     """
 
-    def __init__(self, shell, pll):
+    def __init__(self, shell, pll, high=()):
         self.shell = shell
         self.pll = pll
+        self.high = high
 
     def elaborate(self, platform):
         m = Module()
+
+        def request(name):
+            wires = platform.lookup(name).ios
+            return platform.request(name, dir={wire.name: "-" for wire in wires})
+
         clock = platform.request(platform.default_clk, dir="-")
         m.submodules.clock = clock = io.Buffer("i", clock)
         m.submodules.clocks = clocks = self.pll.create(clock.i)
@@ -77,11 +85,13 @@ class Top(Elaboratable):
         m.d.comb += ClockSignal().eq(clocks.clk)
 
         m.submodules.shell = shell = self.shell
-        wires = platform.lookup("uart").ios
-        uart = platform.request("uart", dir={wire.name: "-" for wire in wires})
+        uart = request("uart")
         m.submodules.rx = rx = io.Buffer("i", uart.rx)
         m.submodules.tx = tx = io.Buffer("o", uart.tx)
         m.d.comb += [shell.rx.eq(rx.i), tx.o.eq(shell.tx)]
+        for name, wire in self.high:
+            m.submodules[f"{name}_{wire}"] = pin = io.Buffer("o", getattr(request(name), wire))
+            m.d.comb += pin.o.eq(1)
         for n in range(LIGHTS):
             m.submodules[f"light{n}"] = light = io.Buffer("o", platform.request("led", n, dir="-"))
             m.d.comb += light.o.eq(shell.lights[n])

@@ -11,7 +11,8 @@ class Board:
 
     ``name`` is what the command line calls it, ``platform`` the class in
     ``amaranth_boards.ulx3s``, ``clock_mhz`` the crystal, ``loader`` the name of the board in
-    openFPGALoader.
+    openFPGALoader, ``high`` the pins to hold high: while its GPIO0 is low, the ESP32 on the board
+    may reset it.
     """
 
     name: str
@@ -19,6 +20,7 @@ class Board:
     platform: str
     clock_mhz: float = 25.0
     loader: str = "ulx3s"
+    high: tuple = (("esp32", "gpio0"),)
 
     def create(self):
         """A new Amaranth platform; each can be built once."""
