@@ -14,9 +14,9 @@ BEGIN, END = "<!-- table: python -m boards.table -->", "<!-- end of table -->"
 
 def table(results=RESULTS):
     """Markdown table of every ``results/NETWORK-BOARD.json``, estimates beside measurements."""
-    lines = ["| network, board | accuracy | lanes, busy | cycles a frame | fmax | **fps** | latency | "
-             "COMB (estimate) | FF | EBR | DSP | seed, date |",
-             "|---|---|---|---|---|---|---|---|---|---|---|---|"]
+    names = ("network, board", "accuracy", "lanes, busy", "cycles a frame", "fmax", "**fps**",
+             "latency", "COMB (estimate)", "FF", "EBR", "DSP", "seed, date")
+    lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
     for path in sorted(Path(results).glob("*.json")):
         r = json.loads(path.read_text())
         used, made = r["resources"], r["provenance"]["bitstream"]
