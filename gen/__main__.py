@@ -16,6 +16,7 @@ from .package import Package, PackageError, shipped
 from .plan import Plan, PlanError, choose_lanes
 from .schedule import check_lanes
 
+DEPTH = 20
 BOARDS = {f"ulx3s-{device}": device for device in DEVICES} | {"ulx3s": "85f"}
 
 
@@ -28,7 +29,7 @@ def _parser():
                "  python -m gen --width 2 --depth 20 --random-weights 1 --board ulx3s-45f "
                "--out build/sizing/")
     parser.add_argument("--width", type=int, metavar="W", help="channels are 16*W, 32*W, 64*W")
-    parser.add_argument("--depth", type=int, default=20, help="weight layers, 6n+2 (default 20)")
+    parser.add_argument("--depth", type=int, help="weight layers, 6n+2 (default 20)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="build folder")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--package", type=Path, metavar="FILE",
@@ -60,20 +61,22 @@ def _package(args):
         if args.width is None:
             raise PlanError("--random-weights needs --width")
         fields = {"classes": args.classes, "side": args.side, "act_bits": args.act_bits}
-        network = Network(args.depth, args.width,
+        network = Network(args.depth or DEPTH, args.width,
                           **{name: value for name, value in fields.items() if value is not None})
         return Package.random(network, args.random_weights)
     if args.package is None and args.width is None:
         raise PlanError("name a network with --width (and --depth), or a package with --package")
-    package = Package.load(args.package or shipped(args.depth, args.width))
+    path = args.package or shipped(args.depth or DEPTH, args.width)
+    package = Package.load(path)
     network = package.network
     has = {"--classes": network.classes, "--side": network.side,
-           "--act-bits": network.act_bits, "--width": network.width}
-    given |= {} if args.width is None else {"--width": args.width}
+           "--act-bits": network.act_bits, "--width": network.width, "--depth": network.depth}
+    given |= {name: value for name, value in
+              (("--width", args.width), ("--depth", args.depth)) if value is not None}
     for name, value in given.items():
         if has[name] != value:
-            raise PlanError(f"the package has {name} {has[name]}, not {value}; "
-                            f"drop the option or train another network")
+            raise PlanError(f"{path} has {name} {has[name]}, not {value}; "
+                            f"drop the option or name another package")
     return package
 
 
