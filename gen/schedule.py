@@ -87,8 +87,10 @@ def _gaps(schedule):
     first_word = ARRAY_DELAY + array_dot(schedule).latency - 1
     written = first_word + groups - 1 + CODES_DELAY
     before, pool_end = None, None
-    for layer in schedule.layers:
-        gap = layer.gap
+    for index, layer in enumerate(schedule.layers):
+        # The first results come when the words of the layer before (of the frame before) are out.
+        spacing = schedule.layers[index - 1].bubbles + layer.steps - layer.bubbles
+        gap = max(layer.gap, groups - spacing)
         if before is not None:
             # Relative to the first step of the layer before.
             start = before.cycles + gap
