@@ -78,7 +78,7 @@ class Verilator:
         # option by which g++ and clang++ take a precompiled header.
         flags = [f"CXX={compiler}", f"LINK={compiler}", "AR=ar", "PERL=perl",
                  f"PYTHON3={shutil.which('python3') or 'python3'}",
-                 "OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1", f"VM_TRACE={int(waves)}",
+                 "OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1", f"VM_TRACE={int(waves)}",
                  "CFG_CXXFLAGS_PCH_I=-include"]
         cache = self._runtime_cache(flags)
         for kept in cache.glob("verilated*.[do]"):

@@ -101,6 +101,7 @@ def test_real_pictures_from_files(built, tmp_path, capfd):
     ({"act_bits": 8, "side": 8}, (2, 4, 16, 4)),
     ({"width": 2, "side": 24, "res_bits": 8}, (2, 16, 32, 8)),
     ({"depth": 14, "classes": 2}, (4, 16, 16, 16)),
+    ({"width": 4}, (4, 4, 64, 4)),        # a step of the stem is shorter than its words
 ], ids=str)
 def test_other_networks_and_arrays_equal_golden(tmp_path, fields, lanes):
     network = Network(**{"depth": 8, "side": 16, **fields})
