@@ -24,9 +24,9 @@ def check_lanes(network, lanes):
     if cs < 4 or network.channels(0) % cs:
         raise ValueError(f"Slice channels must be at least 4 and divide the "
                          f"{network.channels(0)} channels of the first group, not {cs}")
-    if cs % cr:
+    if cr < 1 or cs % cr:
         raise ValueError(f"Result channels must divide the slice channels {cs}, not {cr}")
-    if network.channels(0) % m or m % cr:
+    if m < 1 or network.channels(0) % m or m % cr:
         raise ValueError(f"Outputs must be a multiple of the result channels {cr} that divides "
                          f"{network.channels(0)}, not {m}")
 
