@@ -1,6 +1,7 @@
 """``python -m gen``: plan a network for a device and write its build folder."""
 
 import argparse
+import math
 import re
 import sys
 import time
@@ -20,6 +21,23 @@ DEPTH = 20
 BOARDS = {f"ulx3s-{device}": device for device in DEVICES} | {"ulx3s": "85f"}
 
 
+def _number(kind, low, high, wanted):
+    """An argument type: numbers of ``kind`` from ``low`` to ``high``, both left out."""
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low < value < high:
+            raise argparse.ArgumentTypeError(f"must be {wanted}, not {text}")
+        return value
+    return parse
+
+
+_positive = _number(float, 0, math.inf, "a number above 0")
+_seed = _number(int, -1, math.inf, "an integer of at least 0")
+
+
 def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m gen", formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -34,7 +52,7 @@ def _parser():
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--package", type=Path, metavar="FILE",
                         help="network package (default: the shipped one of that width and depth)")
-    source.add_argument("--random-weights", type=int, metavar="SEED",
+    source.add_argument("--random-weights", type=_seed, metavar="SEED",
                         help="untrained weights, to size a design")
     parser.add_argument("--classes", type=int, help="with --random-weights (default 10)")
     parser.add_argument("--side", type=int, help="image side, with --random-weights (default 32)")
@@ -43,13 +61,13 @@ def _parser():
                              f"with --random-weights (default 4)")
     parser.add_argument("--board", default="ulx3s", choices=sorted(BOARDS),
                         help="default ulx3s, which is ulx3s-85f")
-    parser.add_argument("--target-fps", type=float, metavar="FPS",
+    parser.add_argument("--target-fps", type=_positive, metavar="FPS",
                         help="take the smallest array that reaches this (default: the fastest "
                              "that fits)")
     parser.add_argument("--lanes", metavar="N|P,CS,M,CR",
                         help="multiply-accumulates per cycle at most, or the array itself: "
                              "pixels, slice channels, outputs, result channels")
-    parser.add_argument("--clock-mhz", type=float, default=100.0,
+    parser.add_argument("--clock-mhz", type=_positive, default=100.0,
                         help="pipeline clock (default 100)")
     return parser
 

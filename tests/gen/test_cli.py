@@ -1,0 +1,200 @@
+"""``python -m gen``: what it writes, what it refuses, and what it leaves behind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gen.__main__ import main
+from gen.network import ACT_BITS, Network
+from gen.package import Package
+from gen.plan import Plan
+
+ROOT = Path(__file__).parents[2]
+TINY = ["--width", "1", "--depth", "8", "--side", "8", "--classes", "3", "--random-weights", "1",
+        "--lanes", "2,4,4,4"]
+
+
+def command(*arguments, cwd=ROOT):
+    return subprocess.run([sys.executable, "-m", "gen", *arguments], cwd=cwd, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False,
+                          env=os.environ | {"PYTHONPATH": str(ROOT)})
+
+
+def refused(capsys, *arguments):
+    """The sentence with which the arguments are refused, with exit code 2."""
+    try:
+        code = main([str(argument) for argument in arguments])
+    except SystemExit as error:
+        code = error.code
+    said = capsys.readouterr()
+    assert code == 2, said
+    assert "Traceback" not in said.err
+    return said.err
+
+
+def test_no_arguments_print_the_help():
+    done = command()
+    assert done.returncode == 0 and done.stdout.startswith("usage: python -m gen")
+    assert not done.stderr
+
+
+def test_the_help_ends_with_an_example():
+    done = command("--help")
+    assert done.returncode == 0
+    *_, head, first, second = done.stdout.rstrip().splitlines()
+    assert "example" in done.stdout and "python -m gen" in first + second, head
+
+
+def test_a_build_is_reported_step_by_step(tmp_path):
+    done = command(*TINY, "--out", str(tmp_path / "some" / "build"))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line[:5] for line in lines if line.startswith("[")] == ["[1/3]", "[2/3]", "[3/3]"]
+    plan = Plan.load(tmp_path / "some" / "build")
+    assert f"{plan.cycles_per_frame:,} cycles a frame" in done.stdout
+    assert "2 pixels x 3 x 4 channels x 4 outputs = 96 lanes" in done.stdout
+    assert "random weights" in done.stdout
+    assert os.listdir(tmp_path / "some") == ["build"]
+
+
+@pytest.mark.parametrize("bits", ACT_BITS)
+def test_every_precision_is_generated(bits, tmp_path):
+    assert main([*TINY, "--act-bits", str(bits), "--out", str(tmp_path / "build")]) == 0
+    plan = Plan.load(tmp_path / "build")
+    assert plan.network.act_bits == bits and plan.schedule.digits == -(-8 // bits)
+
+
+def test_a_build_folder_is_replaced_and_keeps_compiled_simulations(tmp_path):
+    out = tmp_path / "build"
+    assert main([*TINY, "--out", str(out)]) == 0
+    (out / "sim-verilator").mkdir()
+    (out / "sim-verilator" / "digest").write_text("x")
+    (out / "stale.txt").write_text("x")
+    assert main([*TINY, "--random-weights", "2", "--out", str(out)]) == 0
+    assert Plan.load(out).package.training == {"random_weights": 2}
+    assert (out / "sim-verilator" / "digest").read_text() == "x"
+    assert not (out / "stale.txt").exists()
+    assert os.listdir(tmp_path) == ["build"]
+
+
+def test_an_empty_folder_is_taken(tmp_path):
+    out = tmp_path / "build"
+    out.mkdir()
+    assert main([*TINY, "--out", str(out)]) == 0
+    assert Plan.load(out)
+
+
+def test_a_package_of_ones_own(tmp_path):
+    network = Network(8, 1, side=8, classes=5, shifts=(3, 4, 0, 4, 0, 4, 1), res_bits=10)
+    Package.random(network, 7).save(tmp_path / "own.safetensors")
+    out = tmp_path / "build"
+    assert main(["--package", str(tmp_path / "own.safetensors"), "--lanes", "2,4,4,4",
+                 "--board", "ulx3s-45f", "--clock-mhz", "75", "--out", str(out)]) == 0
+    plan = Plan.load(out)
+    assert plan.network == network and (plan.device, plan.clock_mhz) == ("45f", 75.0)
+
+
+@pytest.mark.parametrize("arguments,sentence", [
+    (["--depth", "20"], "name a network with --width"),
+    (["--random-weights", "1"], "--random-weights needs --width"),
+    (["--width", "1", "--depth", "21", "--random-weights", "1"],
+     "Depth must be 6n+2, not 21; try 20"),
+    (["--width", "0", "--random-weights", "1"], "Width must be at least 1, not 0"),
+    (["--width", "7", "--depth", "20"], "No trained package for WRN-20-7 is shipped"),
+    (["--width", "1", "--random-weights", "1", "--act-bits", "5"],
+     "Activation bits must be one of (2, 3, 4, 6, 8), not 5"),
+    (["--width", "1", "--random-weights", "1", "--side", "12"],
+     "Image side must be a multiple of 8, not 12; try 8 or 16"),
+    (["--width", "1", "--random-weights", "1", "--classes", "1"], "Classes must be at least 2"),
+    (["--width", "1", "--random-weights", "1", "--lanes", "8,8"],
+     "--lanes must be a number or four, P,CS,M,CR, not 8,8"),
+    (["--width", "1", "--random-weights", "1", "--lanes", "many"],
+     "--lanes must be a number or four, P,CS,M,CR, not many"),
+    (["--width", "1", "--random-weights", "1", "--lanes", "-5"], "--lanes"),
+    (["--width", "1", "--random-weights", "1", "--lanes", "5,8,8,8"],
+     "Pixels must be even and divide the smallest map's side 8, not 5"),
+    (["--width", "1", "--random-weights", "1", "--lanes", "8,8,8,0"],
+     "Result channels must divide the slice channels 8, not 0"),
+    (["--width", "1", "--random-weights", "1", "--lanes", "8,8,0,8"],
+     "Outputs must be a multiple of the result channels 8"),
+    (["--width", "1", "--random-weights", "1", "--lanes", "4"],
+     "No array of at most 4 lanes suits wrn-20-1"),
+    (["--width", "1", "--random-weights", "1", "--target-fps", "1e9"], "wrn-20-1 reaches"),
+    (["--width", "10", "--random-weights", "1"], "wrn-20-10 needs"),
+    (["--width", "1", "--random-weights", "1", "--board", "ulx3s-99f"], "ulx3s-99f"),
+    (["--package", "absent.safetensors"], "absent.safetensors: no such package"),
+    (["--package", "x", "--random-weights", "1"], "not allowed with"),
+    (["--width", "1.5", "--random-weights", "1"], "invalid int value"),
+])
+def test_bad_input_is_refused_and_nothing_is_written(arguments, sentence, tmp_path, capsys):
+    said = refused(capsys, *arguments, "--out", tmp_path / "new" / "build")
+    assert sentence in said
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("option,value", [
+    ("--target-fps", "0"), ("--target-fps", "-3"), ("--target-fps", "nan"),
+    ("--clock-mhz", "0"), ("--clock-mhz", "-1"), ("--clock-mhz", "nan"), ("--clock-mhz", "inf"),
+    ("--clock-mhz", "fast"), ("--random-weights", "-1")])
+def test_numbers_without_sense_are_refused(option, value, tmp_path, capsys):
+    said = refused(capsys, *TINY[:-2], option, value, "--out", tmp_path / "build")
+    assert f"{option}: must be" in said and f"not {value}" in said
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("option,value", [("--classes", "3"), ("--side", "16"),
+                                          ("--act-bits", "2"), ("--width", "2")])
+def test_an_option_that_contradicts_the_package_is_refused(option, value, tmp_path, capsys):
+    Package.random(Network(8, 1, side=8, classes=5), 7).save(tmp_path / "own.safetensors")
+    said = refused(capsys, "--package", tmp_path / "own.safetensors", option, value,
+                   "--out", tmp_path / "build")
+    assert f"own.safetensors has {option} " in said and f"not {value}" in said
+    assert os.listdir(tmp_path) == ["own.safetensors"]
+
+
+def test_a_folder_that_isnt_a_build_is_left_alone(tmp_path, capsys):
+    out = tmp_path / "thesis"
+    out.mkdir()
+    (out / "chapter.txt").write_text("years of work")
+    said = refused(capsys, *TINY, "--out", out)
+    assert "exists and isn't a build folder; name another with --out" in said
+    assert (out / "chapter.txt").read_text() == "years of work"
+    assert os.listdir(tmp_path) == ["thesis"]
+
+
+def test_a_file_in_the_way_is_left_alone(tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    assert "exists and isn't a build folder" in refused(capsys, *TINY, "--out", tmp_path / "file")
+    assert str(tmp_path / "file") in refused(capsys, *TINY, "--out", tmp_path / "file" / "build")
+    assert (tmp_path / "file").read_text() == "x"
+
+
+def test_a_build_that_breaks_off_leaves_the_old_one(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "build"
+    assert main([*TINY, "--out", str(out)]) == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    def full(self, path):
+        raise OSError(28, "No space left on device", str(path))
+    monkeypatch.setattr(Package, "save", full)
+    capsys.readouterr()
+    said = refused(capsys, *TINY, "--random-weights", "2", "--out", out)
+    assert "No space left on device" in said
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert os.listdir(tmp_path) == ["build"]
+
+
+def test_the_same_command_writes_the_same_files(tmp_path):
+    """Whatever order sets and dictionaries are hashed in."""
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-m", "gen", *TINY, "--out", str(tmp_path / seed)], cwd=ROOT,
+            env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    files = [{path.relative_to(tmp_path / seed): path.read_bytes()
+              for path in (tmp_path / seed).rglob("*") if path.is_file()} for seed in ("1", "2")]
+    assert list(map(len, files)) == [9, 9]
+    assert files[0] == files[1]

@@ -1,0 +1,71 @@
+"""The report: estimates stay, measurements join them."""
+
+import json
+
+import pytest
+
+from gen import report
+from gen.network import Network
+from gen.package import Package
+from gen.plan import Plan
+from hw.schedule import Lanes
+
+KEYS = {"cycles_per_frame", "fmax_mhz", "fps", "latency_us", "lane_busy"}
+
+
+@pytest.fixture
+def plan():
+    return Plan(Package.random(Network(8, 1, side=8, classes=3), 1), Lanes(2, 4, 4, 4), "85f")
+
+
+@pytest.fixture
+def folder(plan, tmp_path):
+    report.write(tmp_path, report.new_report(plan))
+    return tmp_path
+
+
+def test_a_new_report_has_estimates_and_nothing_measured(plan, folder):
+    made = report.read(folder)
+    pairs = [made[key] for key in KEYS] + list(made["resources"].values())
+    assert all(set(pair) == {"estimate", "measured"} and pair["measured"] is None
+               and pair["estimate"] is not None for pair in pairs)
+    assert set(made["resources"]) == {"comb", "ff", "ebr", "dsp"}
+    assert made["cycles_per_frame"]["estimate"] == plan.cycles_per_frame
+    assert made["fps"]["estimate"] == round(1e8 / plan.cycles_per_frame, 1)
+    assert made["latency_us"]["estimate"] == plan.latency_cycles / 100
+    assert (made["lanes"], made["macs"], made["digest"]) == (96, plan.network.macs, plan.digest)
+
+
+def test_measurements_come_one_by_one_and_estimates_stay(plan, folder):
+    before = report.read(folder)
+    report.measure(folder, cycles_per_frame=2 * plan.cycles_per_frame, latency_cycles=5000)
+    made = report.read(folder)
+    assert made["cycles_per_frame"]["measured"] == 2 * plan.cycles_per_frame
+    assert made["lane_busy"]["measured"] == pytest.approx(before["lane_busy"]["estimate"] / 2,
+                                                          abs=1e-4)
+    assert made["fps"]["measured"] is None and made["latency_us"]["measured"] is None
+    report.measure(folder, fmax_mhz=125.0, comb=10, ff=20, ebr=3, dsp=0,
+                   provenance={"seed": 1})
+    made = report.read(folder)
+    assert made["fps"]["measured"] == round(125e6 / (2 * plan.cycles_per_frame), 1)
+    assert made["latency_us"]["measured"] == 40.0
+    assert {k: v["measured"] for k, v in made["resources"].items()} == {
+        "comb": 10, "ff": 20, "ebr": 3, "dsp": 0}
+    report.measure(folder, provenance={"nextpnr": "0.11"})
+    made = report.read(folder)
+    assert made["provenance"] == {"seed": 1, "nextpnr": "0.11"}
+    assert made["fps"]["measured"] and made["cycles_per_frame"]["measured"]
+    for key in KEYS:
+        assert made[key]["estimate"] == before[key]["estimate"]
+
+
+def test_a_resource_that_isnt_one_is_refused(folder):
+    with pytest.raises(TypeError, match="must be of comb, ff, ebr, dsp, not luts"):
+        report.measure(folder, luts=3)
+    assert report.read(folder)["provenance"] == {}
+
+
+def test_a_report_is_replaced_in_one_step(folder):
+    report.measure(folder, ebr=3)
+    assert [path.name for path in folder.iterdir()] == ["report.json"]
+    assert json.loads((folder / "report.json").read_text())["resources"]["ebr"]["measured"] == 3
