@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from gen.network import ACT_BITS, Network
-from gen.package import Package
+from gen.package import SHIPPED, Package
 from sim.golden import Golden, product_format
+from sim.images import sample
 
 RNG = np.random.default_rng(11)
 
@@ -219,6 +220,14 @@ def test_other_images_are_refused(images, error, words):
     with pytest.raises(error, match=r"Images must be " ) as refusal:
         Golden(Package.random(Network())).run(images)
     refusal.match(words)
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.safetensors")), ids=lambda p: p.stem)
+def test_shipped_packages_know_the_sample_as_well_as_they_say(path):
+    package, images = Package.load(path), sample()
+    right = (Golden(package).classify(images.pixels) == np.array(images.labels)).mean()
+    spread = (package.accuracy * (1 - package.accuracy) / len(images)) ** 0.5
+    assert abs(right - package.accuracy) < 4 * spread
 
 
 @pytest.mark.slow

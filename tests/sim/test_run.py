@@ -158,6 +158,14 @@ def test_trouble_on_the_streams_is_told(changed, change, layer, words, capfd):
     assert f"first difference at {layer}: " in out and words in out
 
 
+@pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog isn't installed")
+def test_waves_are_recorded_where_asked_for(changed, capfd):
+    (changed / "top.v").write_text(STUB.format(**GOOD))
+    _, _, err = go(capfd, "--build", changed, "--sim", "icarus", "--images", "1", "--waves")
+    dump = changed / "sim-icarus-waves" / "dump.fst"
+    assert dump.stat().st_size > 1000 and f"waves: {dump}" in err
+
+
 # ---- refusals ------------------------------------------------------------------------------------
 
 def test_no_arguments_print_the_help(capfd):
