@@ -23,6 +23,9 @@ CASES = [
     (Network(20, 1), Lanes(8, 16, 16, 4)),
     (Network(8, 2), Lanes(8, 8, 32, 8)),
     (Network(8, 1, act_bits=6), Lanes(4, 16, 8, 8)),
+    (Network(8, 4, side=8), Lanes(2, 4, 64, 4)),           # 16 groups
+    (Network(20, 4), Lanes(8, 4, 64, 4)),
+    (Network(8, 2, side=16, act_bits=8), Lanes(4, 32, 32, 4)),
 ]
 IDS = [f"{net.name}-{net.side}-{net.act_bits}-{'x'.join(map(str, vars(lanes).values()))}"
        for net, lanes in CASES]
@@ -31,14 +34,14 @@ IDS = [f"{net.name}-{net.side}-{net.act_bits}-{'x'.join(map(str, vars(lanes).val
 def events(schedule):
     """Cycle of every read and of every write of the maps, layer by layer, frame start at 0.
 
-    Returns ``(reads, writes, residual reads, pools)``, a list entry a layer: ``reads`` maps
+    Returns ``(reads, writes, results, pools)``, a list entry a layer: ``reads`` maps
     ``(row, x group)`` of the layer's input to the first cycle in which a word of it is read,
-    ``writes`` those of its output to the last cycle in which one is written. A residual read is
-    the first of the layer; a pool is the first cycle in which all of it may be read.
+    ``writes`` those of its output to the last cycle in which one is written. Results are the
+    cycles of every step's first word; a pool is the first cycle in which all of it may be read.
     """
     lanes, at = schedule.lanes, 0
     first_word = ARRAY_DELAY + array_dot(schedule).latency - 1
-    all_reads, all_writes, residual_reads, pools = [], [], [], []
+    all_reads, all_writes, results, pools = [], [], [], []
     for layer in schedule.layers:
         at += layer.gap
         reads, writes, words = {}, {}, []
@@ -58,26 +61,32 @@ def events(schedule):
             at += layer.steps
         all_reads.append(reads)
         all_writes.append(writes)
-        residual_reads.append(words[0] + RESIDUAL_READ_DELAY)
+        results.append(words)
         pools.append(words[0] + pool_cycles(layer, lanes) if layer.pool else None)
     assert at == schedule.cycles
-    return all_reads, all_writes, residual_reads, pools
+    return all_reads, all_writes, results, pools
 
 
 @pytest.mark.parametrize("net,lanes", CASES, ids=IDS)
 def test_nothing_is_read_before_it_is_written_and_gaps_are_the_smallest(net, lanes):
     schedule = make_schedule(net, lanes)
-    reads, writes, residual_reads, pools = events(schedule)
+    reads, writes, results, pools = events(schedule)
     for k, layer in enumerate(schedule.layers):
+        # Every step's results are a word of each group, one a cycle; frames follow at once.
+        before = results[k - 1][-1] - (0 if k else schedule.cycles)
+        word_slack = results[k][0] - before - lanes.groups
+        assert word_slack >= 0, layer.name
+        assert min(np.diff(results[k])) >= lanes.groups
         if k == 0:
-            assert layer.gap == MIN_GAP
+            assert layer.gap == MIN_GAP or word_slack == 0
             continue
         assert set(reads[k]) == set(writes[k - 1])
         # A word is stored at the end of its cycle.
         slack = min(reads[k][place] - writes[k - 1][place] - 1 for place in reads[k])
         assert slack >= 0, layer.name
         pooled = pools[k - 1]
-        pool_slack = np.inf if pooled is None else residual_reads[k] - pooled
+        pool_slack = (np.inf if pooled is None
+                      else results[k][0] + RESIDUAL_READ_DELAY - pooled)
         assert pool_slack >= 0, layer.name
         # The lowest row that an output row needs is waited for before that row begins.
         last_write = {}
@@ -89,7 +98,8 @@ def test_nothing_is_read_before_it_is_written_and_gaps_are_the_smallest(net, lan
             - last_write[min(row * layer.stride + 1, len(last_write) - 1)]
             for row in range(layer.rows))
         assert row_slack >= 0
-        assert layer.gap == MIN_GAP or row_slack == 0 or pool_slack <= 1, layer
+        assert (layer.gap == MIN_GAP or row_slack == 0 or pool_slack <= 1
+                or word_slack == 0), layer
 
 
 @pytest.mark.parametrize("net,lanes", CASES, ids=IDS)
