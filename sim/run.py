@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -125,18 +126,19 @@ def simulate(folder, pixels, seed=1, simulator="verilator", waves=False, say=pri
 
 
 def _compiled(folder, work, simulator, waves, say):
-    """Compile unless these sources were compiled with these tools; the program."""
+    """Compile unless these sources were compiled with these tools."""
     start = time.time()
     if importlib.util.find_spec("cocotb_tools") is None:
         raise verilator.ToolError("cocotb isn't installed: pip install 'signstream[sim]'")
     backend = {"verilator": verilator, "icarus": icarus}[simulator]
     tool = backend.find()
     digest = hashlib.blake2s()
-    for part in (*map(_statements, folder.sources), repr((bool(waves), tool.version)).encode(),
+    tools = bool(waves), tool.version, metadata.version("cocotb"), sys.prefix
+    for part in (*map(_statements, folder.sources), repr(tools).encode(),
                  Path(backend.__file__).read_bytes()):
         digest.update(part)
-    stamp = work / "digest"
-    if stamp.exists() and stamp.read_text() == digest.hexdigest():
+    stamp, program = work / "digest", work / {"verilator": TOP, "icarus": "sim.vvp"}[simulator]
+    if program.exists() and stamp.exists() and stamp.read_text() == digest.hexdigest():
         say(f"[1/2] {simulator} compile: not needed")
         return
     shutil.rmtree(work, ignore_errors=True)

@@ -166,6 +166,20 @@ def test_waves_are_recorded_where_asked_for(changed, capfd):
     assert dump.stat().st_size > 1000 and f"waves: {dump}" in err
 
 
+@pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog isn't installed")
+def test_a_simulator_that_breaks_off_is_exit_code_two(changed, capfd):
+    (changed / "top.v").write_text(STUB.format(**GOOD))
+    arguments = "--build", changed, "--sim", "icarus", "--images", "1"
+    assert go(capfd, *arguments)[0] == 1
+    program = changed / "sim-icarus" / "sim.vvp"
+    program.write_text("nonsense")
+    code, out, err = go(capfd, *arguments)
+    assert code == 2 and out == ""
+    assert f"The simulation stopped early; its output is in {program.parent}" in err
+    program.unlink()
+    assert go(capfd, *arguments)[0] == 1, "a missing program is compiled again"
+
+
 # ---- refusals ------------------------------------------------------------------------------------
 
 def test_no_arguments_print_the_help(capfd):
