@@ -6,6 +6,7 @@ import pytest
 from gen.layout import contents
 from gen.package import Package
 from hw.head import HeadUnit, head_cycles
+from hw.schedule import Lanes
 from tests.hw.tiny import ARRAYS, SMALLEST, schedule_of, tiny_network
 from tests.streams import STALLS, idle, receive, simulate
 
@@ -45,7 +46,7 @@ async def pool(ctx, unit, codes, schedule, stall):
     ctx.set(unit.end, 1)
 
 
-CASES = [(SMALLEST, {}), (ARRAYS[8][2], {"classes": 10, "act_bits": 8}),
+CASES = [(SMALLEST, {}), (Lanes(2, 16, 16, 16), {}), (ARRAYS[8][2], {"classes": 10, "act_bits": 8}),
          (ARRAYS[16][1], {"classes": 2, "act_bits": 2, "side": 16}),
          (ARRAYS[16][0], {"act_bits": 3, "act_frac": 2, "side": 16})]
 

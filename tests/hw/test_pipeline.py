@@ -138,21 +138,20 @@ def test_stalls_on_both_sides_change_no_number(stalls):
     check(plan, pictures(plan.network, 2), stalls)
 
 
-@pytest.mark.slow
 def test_scores_that_nobody_takes_stop_the_pipeline_without_loss():
-    plan = plan_of(ARRAYS[8][2])
-    dut, images = plan.create(), pictures(plan.network, 4)
+    plan = plan_of(THREE_BITS[0], **THREE_BITS[1])
+    dut, images = plan.create(), pictures(plan.network, 3)
     golden, got = Golden(plan.package).run(images), []
 
     async def feed(ctx):
         await send(ctx, dut.image, pixels(images))
 
     async def drain(ctx):
-        await ctx.tick().repeat(int(3.5 * plan.cycles_per_frame))
+        await ctx.tick().repeat(int(3.2 * plan.cycles_per_frame))
         assert ctx.get(dut.scores.valid)
-        # The head holds one frame, the last layer of the next waits, a third image is loaded.
+        # The head holds one frame, the last layer of the next waits, the third image is loaded.
         assert not ctx.get(dut.image.ready)
-        got.extend(await receive(ctx, dut.scores, 4 * plan.network.classes))
+        got.extend(await receive(ctx, dut.scores, 3 * plan.network.classes))
     simulate(dut, feed, drain, watch=[dut.scores])
     assert [int(p.score) for p in got] == golden.scores.reshape(-1).tolist()
 
@@ -161,7 +160,7 @@ def test_scores_that_nobody_takes_stop_the_pipeline_without_loss():
     0.4, *(pytest.param(share, marks=pytest.mark.slow) for share in (0.02, 0.97, 1.3))])
 def test_a_reset_in_mid_frame_leaves_no_trace(share):
     """While an image is loaded, in the first layers, and while scores are given."""
-    plan = plan_of(ARRAYS[8][2])
+    plan = plan_of(THREE_BITS[0], **THREE_BITS[1])
     dut, reset = plan.create(), Signal()
     images = pictures(plan.network, 2)
     golden, got = Golden(plan.package).run(images[1:]), []
