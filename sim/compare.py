@@ -7,11 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-from . import verilator
 from .difference import describe, first_difference
 from .folder import Folder
 from .golden import Golden
-from .run import SIMULATORS, SimulationError, chosen_images, names_for, simulate
+from .run import REFUSALS, chosen_images, class_name
+from .simulation import SIMULATORS, simulate
 
 __all__ = ["compare", "main"]
 
@@ -133,27 +133,33 @@ def main(arguments=None):
     args = parser.parse_args(arguments)
     try:
         sides = _sides(getattr(args, "sides", None))
+    except ValueError as error:
+        return _refused(error)
+    try:
         folder = Folder.load(args.build)
         images = chosen_images(args, folder.network.side)
         rows = compare(folder, images, sides, args.sim,
                        say=lambda line: print(line, file=sys.stderr, flush=True))
-    except (ValueError, verilator.ToolError, SimulationError) as error:
-        print(f"sim.compare: {error}", file=sys.stderr)
-        return 2
+    except REFUSALS as error:
+        return _refused(error)
     others = [side for side in SIDES[1:] if side in sides]
     equal = not any(row[side] for row in rows for side in others)
     if args.json:
         print(json.dumps({"equal": equal, "images": rows}))
         return 0 if equal else 1
-    names = names_for(folder, images)
     for row in rows:
-        label = "" if row["label"] is None else f" (true class {names[row['label']]})"
-        print(f"{row['image']}: {names[row['class']]}{label}")
+        label, best = (class_name(row[key], folder, images) for key in ("label", "class"))
+        print(f"{row['image']}: {best} (true class {label})")
         for side in others:
             print(f"  golden = {side}" if row[side] is None else
                   f"  golden and {side} differ: {describe(row[side])}")
     print(f"{len(rows)} images: " + ("all equal" if equal else "NOT equal"))
     return 0 if equal else 1
+
+
+def _refused(error):
+    print(f"sim.compare: {error}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

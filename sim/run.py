@@ -2,180 +2,28 @@
 
 import argparse
 import dataclasses
-import hashlib
-import importlib.util
-import itertools
 import json
-import os
-import shutil
-import subprocess
 import sys
-import time
-from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
-from . import icarus, verilator
+from gen.plan import PlanError
+from gen.report import measure
+
 from . import images as image_files
 from .difference import describe
-from .folder import Folder
+from .folder import Folder, FolderError
+from .simulation import SIMULATORS, SimulationError, simulate
+from .verilator import ToolError
 
-__all__ = ["SIMULATORS", "SimulationError", "Verdict", "main", "simulate"]
+__all__ = ["REFUSALS", "chosen_images", "class_name", "main", "simulate"]
 
-SIMULATORS = ("verilator", "icarus")
-TOP = "signstream"
-
-
-class SimulationError(RuntimeError):
-    """The simulator itself failed; the message is one sentence for the user."""
+# What a user can put right: a sentence and exit code 2.
+REFUSALS = (FolderError, PlanError, image_files.ImagesError, ToolError, SimulationError)
 
 
-@dataclass(frozen=True, eq=False)
-class Verdict:
-    """What one run of :mod:`sim.bench` found.
-
-    Members
-    -------
-    seed : int
-        Of the stalls; 0 for a run without.
-    frames : list of dict
-        ``image``, ``scores``, ``expected``, ``difference`` (None: bit-exact), ``first_pixel``,
-        ``last_score`` (cycles since reset); a frame that never ended has its difference alone.
-    """
-
-    seed: int
-    frames: list
-
-    @property
-    def exact(self):
-        return all(frame and frame.get("scores") and not frame["difference"]
-                   for frame in self.frames)
-
-    @property
-    def distances(self):
-        """Cycles from the last score of each frame to that of the next."""
-        ends = [frame["last_score"] for frame in self.frames if "last_score" in frame]
-        return [b - a for a, b in itertools.pairwise(ends)]
-
-    @property
-    def cycles_per_frame(self):
-        """Steady-state cycles a frame, or None: the distance that the last frames agree on."""
-        return self.distances[-1] if self.exact and self.distances else None
-
-    @property
-    def latency(self):
-        """Cycles from the first frame's first pixel to its last score, or None."""
-        if not self.exact:
-            return None
-        return self.frames[0]["last_score"] - self.frames[0]["first_pixel"]
-
-
-def simulate(folder, pixels, seed=1, simulator="verilator", waves=False, say=print):
-    """Run images through the Verilog of a build.
-
-    Parameters
-    ----------
-    folder : Folder
-    pixels : uint8[n, 3, side, side]
-    seed : int
-        Of the second run's stalls (its first two images at most); 0 leaves that run out. The
-        first run has no stalls and sends at least three frames, for the steady state.
-    simulator : str
-        One of ``SIMULATORS``.
-    waves : bool
-        Record every signal, of the images alone; the file is named by ``say``. It takes some
-        50 kB a cycle.
-
-    Returns
-    -------
-    list of Verdict
-
-    Raises
-    ------
-    verilator.ToolError, SimulationError
-    """
-    started = time.time()
-    work = folder.path / (f"sim-{simulator}-waves" if waves else f"sim-{simulator}")
-    _compiled(folder, work, simulator, waves, say)
-    np.savez(work / "images.npz", images=pixels)
-    n = len(pixels)
-    least = 1 if waves else 3
-    runs = [{"seed": 0, "order": [k % n for k in range(max(least, n))]}]
-    if seed:
-        runs.append({"seed": seed, "order": [k % n for k in range(min(least, 2))]})
-    report = work / "verdicts.json"
-    report.unlink(missing_ok=True)
-    (work / "job.json").write_text(json.dumps({
-        "package": str(folder.path / "package.safetensors"), "images": str(work / "images.npz"),
-        "report": str(report), "pixels": folder.plan.lanes.pixels, "started": time.time(),
-        "result_channels": folder.plan.lanes.result_channels, "runs": runs}))
-    say(f"[2/2] simulate {len(runs[0]['order'])} frames back to back"
-        + (f", then {len(runs[1]['order'])} with stalls" if seed else ""))
-    _execute(folder, work, simulator, waves)
-    verdicts = [Verdict(run["seed"], run["frames"])
-                for run in (json.loads(report.read_text()) if report.exists() else [])]
-    if len(verdicts) < len(runs):
-        raise SimulationError(f"The simulation stopped early; its output is in "
-                              f"{work / 'simulation.log'}")
-    for dump in work.glob("dump.[vf][cs][dt]"):
-        say(f"      waves: {dump}, {dump.stat().st_size / 1e6:.0f} MB")
-    say(f"      done  {time.time() - started:.0f} s")
-    return verdicts
-
-
-def _compiled(folder, work, simulator, waves, say):
-    """Compile unless these sources were compiled with these tools."""
-    start = time.time()
-    if importlib.util.find_spec("cocotb_tools") is None:
-        raise verilator.ToolError("cocotb isn't installed: pip install 'signstream[sim]'")
-    backend = {"verilator": verilator, "icarus": icarus}[simulator]
-    tool = backend.find()
-    digest = hashlib.blake2s()
-    tools = bool(waves), tool.version, metadata.version("cocotb"), sys.prefix
-    for part in (*map(_statements, folder.sources), repr(tools).encode(),
-                 Path(backend.__file__).read_bytes()):
-        digest.update(part)
-    stamp, program = work / "digest", work / {"verilator": TOP, "icarus": "sim.vvp"}[simulator]
-    if program.exists() and stamp.exists() and stamp.read_text() == digest.hexdigest():
-        say(f"[1/2] {simulator} compile: not needed")
-        return
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    tool.compile(folder.sources, TOP, work, waves)
-    stamp.write_text(digest.hexdigest())
-    say(f"[1/2] {simulator} compile  {time.time() - start:.0f} s")
-
-
-def _statements(source):
-    """A Verilog file without its comment lines: they name the weights, which aren't compiled in."""
-    return b"\n".join(line for line in source.read_bytes().splitlines()
-                      if not line.startswith(b"//"))
-
-
-def _execute(folder, work, simulator, waves):
-    """Run the compiled program in the build folder, where it finds ``weights/``. cocotb's own
-    output goes to ``simulation.log``, the bench's progress to stderr."""
-    call = {"test_module": "sim.bench", "hdl_toplevel": TOP, "hdl_toplevel_lang": "verilog",
-            "build_dir": str(work), "test_dir": str(folder.path),
-            "results_xml": str(work / "results.xml")}
-    if waves:
-        call["waves"] = True
-        if simulator == "verilator":
-            call["test_args"] = ["--trace-file", str(work / "dump.vcd")]
-    program = (f"from cocotb_tools.runner import get_runner\n"
-               f"get_runner({simulator!r}).test(**{call!r})")
-    root = str(Path(__file__).parent.parent)
-    env = {name: value for name, value in os.environ.items()
-           if name not in ("PYTEST_CURRENT_TEST", "WAVES", "GUI")}
-    env |= {"SIGNSTREAM_JOB": str(work / "job.json"), "PYTHONPATH": os.pathsep.join(
-        [root, *filter(None, [env.get("PYTHONPATH")])])}
-    with (work / "simulation.log").open("w") as log:
-        subprocess.run([sys.executable, "-c", program], env=env, stdout=log, check=False)
-
-
-def table(verdict, images, class_names):
+def table(verdict, folder, images):
     """The verdict as lines: image, true class, predicted class, cycles, bit-exact."""
     rows = [("image", "true class", "predicted class", "cycles", "")]
     before = None
@@ -183,11 +31,11 @@ def table(verdict, images, class_names):
         if "last_score" not in frame:
             rows.append(("-", "-", "-", "-", "never ended"))
             continue
-        label = images.labels[frame["image"]]
         since = frame["first_pixel"] if before is None else before
         before = frame["last_score"]
-        rows.append((images.names[frame["image"]], "-" if label is None else class_names[label],
-                     class_names[int(np.argmax(frame["scores"]))], f"{before - since}",
+        k, best = frame["image"], int(np.argmax(frame["scores"]))
+        rows.append((images.names[k], class_name(images.labels[k], folder, images),
+                     class_name(best, folder, images), f"{before - since}",
                      "differs" if frame["difference"] else "bit-exact"))
     widths = [max(map(len, column)) for column in zip(*rows)]
     return ["  ".join(cell.rjust(w) if i == 3 else cell.ljust(w)
@@ -233,12 +81,12 @@ def chosen_images(args, side):
     return dataclasses.replace(images, pixels=image_files.fit(images.pixels, side))
 
 
-def names_for(folder, images):
-    """Class names: those of the images where the network's own are made up."""
+def class_name(index, folder, images):
+    """Name of a class: the network's, or the data set's where the network's are made up."""
     names = folder.package.class_names
-    if len(images.class_names) == len(names) and names[0] == "class 0":
-        return images.class_names
-    return names
+    if index is None or names[0] == "class 0" and index < len(images.class_names):
+        return "-" if index is None else images.class_names[index]
+    return names[index] if index < len(names) else f"class {index}"
 
 
 def main(arguments=None):
@@ -250,13 +98,11 @@ def main(arguments=None):
         return 0
     args = parser.parse_args(arguments)
     try:
-        if args.stalls < 0:
-            raise ValueError(f"Seed of the stalls must be at least 0, not {args.stalls}")
         folder = Folder.load(args.build)
         images = chosen_images(args, folder.network.side)
         verdicts = simulate(folder, images.pixels, args.stalls, args.sim, args.waves,
                             say=lambda line: print(line, file=sys.stderr, flush=True))
-    except (ValueError, verilator.ToolError, SimulationError) as error:
+    except REFUSALS as error:
         print(f"sim.run: {error}", file=sys.stderr)
         return 2
     exact = all(verdict.exact for verdict in verdicts)
@@ -271,7 +117,7 @@ def main(arguments=None):
         return 0 if exact else 1
     for verdict in verdicts:
         print(f"stalls with seed {verdict.seed}:" if verdict.seed else "no stalls:")
-        print("\n".join(table(verdict, images, names_for(folder, images))))
+        print("\n".join(table(verdict, folder, images)))
         for k, frame in enumerate(verdict.frames):
             if frame.get("difference"):
                 print(f"frame {k}: {describe(frame['difference'])}")
@@ -293,7 +139,6 @@ def _beside(measured, planned):
 
 def _measure(folder, steady, simulator):
     """Measured cycles go into the build's report beside the estimate."""
-    from gen.report import measure
     measure(folder.path, cycles_per_frame=steady.cycles_per_frame, latency_cycles=steady.latency,
             provenance={"cycles": f"{simulator}, {len(steady.frames)} frames back to back"})
 

@@ -11,7 +11,7 @@ from gen.network import Network
 from gen.report import measure
 from sim import run
 from sim.folder import Folder
-from sim.images import fit, sample
+from sim.images import Images, fit, sample
 from sim.run import main
 from tests.sim.builds import NET, flip_weight, make
 
@@ -80,6 +80,14 @@ def test_a_turned_head_weight_is_found_in_the_scores(compiled, tmp_path, capfd):
     assert "first difference at scores, class 3" in out and "(1 of 10 differ)" in out
     report = json.loads((folder / "report.json").read_text())
     assert report["cycles_per_frame"]["measured"] == 7, "a wrong design measures nothing"
+
+
+def test_labels_beyond_the_networks_classes_are_told(built):
+    folder, images = Folder.load(built), sample().first(3)
+    unnamed = Images(images.pixels, (None, 3, 12), images.names)
+    assert [run.class_name(k, folder, images) for k in (5, None)] == ["dog", "-"]
+    assert [run.class_name(k, folder, unnamed) for k in unnamed.labels] == [
+        "-", "class 3", "class 12"]
 
 
 def test_real_pictures_from_files(built, tmp_path, capfd):
