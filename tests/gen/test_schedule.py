@@ -46,7 +46,7 @@ def events(schedule):
         at += layer.gap
         reads, writes, words = {}, {}, []
         product = layer.digits * 3 * layer.slices
-        for row, x, out in itertools.product(range(layer.rows), range(layer.x_groups),
+        for row, x, _ in itertools.product(range(layer.rows), range(layer.x_groups),
                                              range(layer.out_groups)):
             for digit, ky in itertools.product(range(layer.digits), range(3)):
                 map_row = row * layer.stride + ky - 1

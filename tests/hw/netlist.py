@@ -83,6 +83,8 @@ def block_ram():
         "REGMODE_A", "REGMODE_B", "RESETMODE", "ASYNC_RESET_RELEASE", "CSDECODE_A", "CSDECODE_B",
         "WRITEMODE_A", "WRITEMODE_B", "GSR", "CLKAMUX", "CLKBMUX"))
     inits = "".join(f"    parameter [319:0] INITVAL_{i:02X} = 0;\n" for i in range(64))
+    init = ", ".join(f"INITVAL_{i:02X}" for i in reversed(range(64)))
+    enables = ", ".join(f"{{9{{ad_A[{i}]}}}}" for i in (3, 2, 1, 0))
 
     def joined(name, count):
         return "{" + ", ".join(_pins(name, count)) + "}"
@@ -104,7 +106,7 @@ module DP16KD ({", ".join(inputs + outputs)});
     parameter DATA_WIDTH_A = 18;
     parameter DATA_WIDTH_B = 18;
 {strings}{inits}
-    localparam [64 * 320 - 1:0] INIT = {{{", ".join(f"INITVAL_{i:02X}" for i in reversed(range(64)))}}};
+    localparam [64 * 320 - 1:0] INIT = {{{init}}};
     reg [17:0] mem [0:1023];
     reg [35:0] q_A = 0, q_B = 0;
     integer i;
@@ -116,7 +118,7 @@ module DP16KD ({", ".join(inputs + outputs)});
     // Bits to write: port A alone, as Yosys uses it.
     wire [35:0] di = {{{joined("DIB", 18)}, {joined("DIA", 18)}}};
     wire [35:0] enabled = !(CEA & WEA) ? 0
-        : DATA_WIDTH_A == 36 ? {{{{9{{ad_A[3]}}}}, {{9{{ad_A[2]}}}}, {{9{{ad_A[1]}}}}, {{9{{ad_A[0]}}}}}}
+        : DATA_WIDTH_A == 36 ? {{{enables}}}
         : DATA_WIDTH_A == 18 ? {{18'b0, {{9{{ad_A[1]}}}}, {{9{{ad_A[0]}}}}}} : ones_A << low_A;
     wire [35:0] written = DATA_WIDTH_A >= 18 ? di : (di & ones_A) << low_A;
     wire [35:0] old_A = {{mem[row_A | 10'd1], mem[row_A]}};
@@ -131,7 +133,8 @@ module DP16KD ({", ".join(inputs + outputs)});
         q_A <= RSTA ? 0 : got_A;
         mem[row_A] <= (old_A[17:0] & ~enabled[17:0]) | (written[17:0] & enabled[17:0]);
         if (DATA_WIDTH_A == 36)
-            mem[row_A | 10'd1] <= (old_A[35:18] & ~enabled[35:18]) | (written[35:18] & enabled[35:18]);
+            mem[row_A | 10'd1] <= (old_A[35:18] & ~enabled[35:18])
+                | (written[35:18] & enabled[35:18]);
     end
     always @(posedge CLKB) if (CEB) q_B <= RSTB ? 0 : collision ? ~got_B : got_B;
     // The write enable of port B is never used.

@@ -172,7 +172,7 @@ def test_words_come_in_the_order_of_the_loops(lanes, fields):
     steps = len(frame) // lanes.groups
 
     async def emit(ctx):
-        for step in range(steps + 5):
+        for _ in range(steps + 5):
             ctx.set(unit.emit, 1)
             await ctx.tick()
             idle = lanes.groups - 1 + int(rng.integers(0, 2))
