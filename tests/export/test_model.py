@@ -1,5 +1,7 @@
 """The PyTorch model in evaluation mode is the golden model: every integer of every layer."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,8 +10,10 @@ torch = pytest.importorskip("torch")
 from export.model import WRN, calibrate  # noqa: E402
 from export.pack import model_of  # noqa: E402
 from gen.network import Network  # noqa: E402
-from gen.package import Package  # noqa: E402
+from gen.package import Package, shipped  # noqa: E402
 from sim.golden import Golden  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
 
 
 def pictures(count, side, seed=0):
@@ -82,6 +86,12 @@ def test_a_trained_model_is_the_golden_one():
     assert np.array_equal(scores, golden.scores)
     with torch.no_grad():
         assert np.array_equal(model(images).argmax(1).numpy(), golden.scores.argmax(1))
+
+
+def test_the_shipped_net_is_the_golden_one_on_real_images():
+    with np.load(ROOT / "sim/testdata/cifar10-sample.npz") as sample:
+        images = sample["images"][:16]
+    assert_equal(Package.load(shipped(20, 1)), images)
 
 
 def test_training_mode_computes_the_same_integers():
