@@ -20,12 +20,12 @@ from amaranth.lib.wiring import In, Out
 
 from .dot import Dot
 from .memory import Rom
-from .pipe import delayed
+from .pipe import copies, delayed
 from .target import repeated
 
 __all__ = ["SELECT_LATENCY", "ArrayUnit", "GroupUnit", "array_dot", "step_layout"]
 
-SELECT_LATENCY = 2  # cycles from a selection to the word
+SELECT_LATENCY = 3  # cycles from a selection to the word
 FAN_IN = 4          # groups behind a multiplexer: two LUT4 a bit
 
 
@@ -83,7 +83,8 @@ class GroupUnit(wiring.Component):
         lanes, dot = self.schedule.lanes, array_dot(self.schedule)
         m.d.sync += [self.w_next.eq(self.w_addr), self.y.eq(self.x)]
         control = delayed(m, Cat(self.x.shift, self.x.last | ~self.x.active, self.x.last),
-                          dot.latency - 1, state=True)
+                          dot.latency - 2, state=True)
+        control = copies(m, control, lanes.pixels, platform)
         for p in range(lanes.pixels):
             codes = Cat(self.x.codes[p + dx] for dx in range(3))
             for j in range(lanes.result_channels):
@@ -92,7 +93,7 @@ class GroupUnit(wiring.Component):
                 m.d.comb += [
                     Value.cast(unit.x).eq(codes),
                     unit.invert.eq(self.weights.word_select(j, lanes.inputs)),
-                    Cat(unit.shift, unit.clear, unit.capture).eq(control),
+                    Cat(unit.shift, unit.clear, unit.capture).eq(control[p]),
                     self.results[p][j].eq(unit.result)]
         return m
 
@@ -106,8 +107,8 @@ class ArrayUnit(wiring.Component):
     w_addr : In
         Weight address, ``READ_LATENCY`` cycles ahead of ``x``.
     select : ``In(range(groups))``
-        Group whose word is wanted. Group g may be selected from ``dot.latency + g`` cycles after
-        ``x.last`` until one step's worth of cycles later.
+        Group whose word is wanted. Group g may be selected from ``dot.latency - 1 + g`` cycles
+        after ``x.last`` until one step's worth of cycles later.
     word : ``Out(word)``
         The chosen word, ``SELECT_LATENCY`` cycles after ``select``.
     """
@@ -136,17 +137,18 @@ class ArrayUnit(wiring.Component):
             step, w_addr = group.y, group.w_next
             results.append(group.results)
 
-        near, far = self.select[:2], delayed(m, self.select[2:], 1)
-        picked = []
-        for first in range(0, len(results), FAN_IN):
-            word = Signal(word_layout(self.schedule), reset_less=True)
-            with m.Switch(near):
-                for k, result in enumerate(results[first:first + FAN_IN]):
+        select = copies(m, self.select, self.schedule.lanes.pixels, platform)
+        for p, choice in enumerate(select):
+            picked = []
+            for first in range(0, len(results), FAN_IN):
+                word = Signal(word_layout(self.schedule).elem_shape, reset_less=True)
+                with m.Switch(choice[:2]):
+                    for k, result in enumerate(results[first:first + FAN_IN]):
+                        with m.Case(k):
+                            m.d.sync += word.eq(result[p])
+                picked.append(word)
+            with m.Switch(delayed(m, choice[2:], 1)):
+                for k, word in enumerate(picked):
                     with m.Case(k):
-                        m.d.sync += word.eq(result)
-            picked.append(word)
-        with m.Switch(far):
-            for k, word in enumerate(picked):
-                with m.Case(k):
-                    m.d.sync += self.word.eq(word)
+                        m.d.sync += self.word[p].eq(word)
         return m

@@ -127,12 +127,12 @@ class Pipeline(wiring.Component):
             sequencer.emit.eq(delayed(m, issue.control.last, array_dot(y).latency - 1,
                                       state=True))]
 
-        # Results: the constant's address and the selection are one cycle behind the sequencer.
+        # Results: the constant's address is one cycle behind the sequencer.
         word = [sequencer.word]
         for _ in range(CODES_DELAY):
             word.append(delayed(m, word[-1], 1, state=True))
         m.d.comb += [
-            constants.addr.eq(word[1].constant), array.select.eq(word[1].group),
+            constants.addr.eq(word[1].constant), array.select.eq(word[0].group),
             results.word.eq(word[0]), results.sums.eq(array.word),
             results.constants.eq(constants.data)]
 
@@ -142,16 +142,18 @@ class Pipeline(wiring.Component):
         m.d.comb += [results.residual[p].eq(column) for p, column in enumerate(r_data[1:])]
         m.d.comb += [
             pool.start.eq(sequencer.pool_start),
-            residual.r_addr.eq(Mux(pool.busy, pool.r_addr, word[RESIDUAL_READ_DELAY].residual)),
+            residual.r_addr.eq(Mux(pool.busy[-1], pool.r_addr, word[RESIDUAL_READ_DELAY].residual)),
             residual.r_left.eq(pool.r_left)]
         written = word[RESIDUAL_WRITE_DELAY]
-        with m.If(pool.busy):
-            m.d.comb += [residual.w_en.eq(pool.w_en), residual.w_addr.eq(pool.w_addr),
-                         residual.w_data.eq(pool.w_data)]
+        with m.If(pool.busy[-1]):
+            m.d.comb += [residual.w_en.eq(pool.w_en), residual.w_addr.eq(pool.w_addr)]
         with m.Else():
             m.d.comb += [
                 residual.w_en.eq((written.valid & ~written.first_conv).replicate(lanes.pixels)),
-                residual.w_addr.eq(written.residual), residual.w_data.eq(results.new_residual)]
+                residual.w_addr.eq(written.residual)]
+        m.d.comb += [residual.w_data[p].eq(
+            Mux(pool.busy[p], pool.w_data[p].as_value(), results.new_residual[p].as_value()))
+            for p in range(lanes.pixels)]
 
         # Codes go back to the maps, those of the last layer to the head.
         done = word[CODES_DELAY]

@@ -16,7 +16,7 @@ from amaranth.lib.wiring import In, Out
 from gen.network import POOL_MULTIPLIER, POOL_SHIFT
 
 from .memory import READ_LATENCY
-from .pipe import delayed
+from .pipe import copies, delayed
 from .results import RESIDUAL_WRITE_DELAY, residual_layout
 
 __all__ = ["PoolUnit", "pool_cycles"]
@@ -44,8 +44,8 @@ class PoolUnit(wiring.Component):
     -------
     start : ``In(1)``
         Pulse of :class:`.results.ResultSequencer`.
-    busy : ``Out(1)``
-        The residual map belongs to this unit.
+    busy : ``Out(pixels + 1)``
+        The residual map belongs to this unit: a copy for every bank, and one for the addresses.
     r_addr, r_left : Out
         Address of the words and of the left neighbour's copy.
     r_data : ``In(residual, one pixel more on the left)``
@@ -58,7 +58,7 @@ class PoolUnit(wiring.Component):
         stored = residual_layout(schedule)
         address = range(max(2, schedule.residual_depth))
         super().__init__({
-            "start": In(1), "busy": Out(1), "r_addr": Out(address), "r_left": Out(address),
+            "start": In(1), "busy": Out(stored.length + 1), "r_addr": Out(address), "r_left": Out(address),
             "r_data": In(data.ArrayLayout(stored.elem_shape, stored.length + 1)),
             "w_en": Out(stored.length), "w_addr": Out(address), "w_data": Out(stored)})
 
@@ -123,6 +123,7 @@ class PoolUnit(wiring.Component):
         at_data = 1 + READ_LATENCY
         rounding = 1 << POOL_SHIFT - 1
         sums = []
+        complete = copies(m, control[at_data].complete, lanes.pixels // 2, platform)
         for i in range(0, lanes.pixels, 2):
             sums.append([])
             for j in range(lanes.result_channels):
@@ -137,7 +138,7 @@ class PoolUnit(wiring.Component):
                 m.d.sync += [
                     across.eq(left + self.r_data[i + 1][j] + self.r_data[i + 2][j]),
                     product.eq(total * POOL_MULTIPLIER)]
-                with m.If(control[at_data + 1].complete):
+                with m.If(complete[i // 2]):
                     m.d.sync += [total.eq(upper + across), before.eq(across)]
                 with m.Else():
                     m.d.sync += upper.eq(across + Mux(control[at_data + 1].top, 0, before))
@@ -152,6 +153,6 @@ class PoolUnit(wiring.Component):
                          & done.replicate(lanes.pixels)),
             self.w_addr.eq(delayed(m, write, WRITE_DELAY))]
         # Reads begin a cycle after `running`, the last write ends it.
-        flying = Cat(*(c.complete for c in control)).any()
-        m.d.comb += self.busy.eq(running | flying)
+        flying = Cat(c.complete for c in control[:-1]).any()
+        m.d.comb += self.busy.eq(Cat(copies(m, running | flying, len(self.busy), platform)))
         return m

@@ -3,7 +3,7 @@
 Cycle numbers count from the word's own cycle ``s`` in :class:`ResultSequencer`:
 
 ====  =====================================================================================
-s+1   array selection; constant's address                     s+6   residual read
+s     array selection; s+1 constant's address                  s+6   residual read
 s+3   accumulators and constant                               s+8   residual written
 s+4   minus the constant (rounding included)                  s+9   rounded for the entry shift
 s+5   shifted                                                 s+11  codes of the entry
@@ -16,14 +16,13 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .array import SELECT_LATENCY
-from .pipe import delayed
+from .pipe import copies, delayed
 from .schedule import LayerTable
 
 __all__ = ["CODES_DELAY", "RESIDUAL_READ_DELAY", "RESIDUAL_WRITE_DELAY", "STORED_EXTRA_BITS",
            "ResultSequencer", "ResultUnit", "clip_code", "codes_layout", "residual_layout"]
 
-SELECT_DELAY = 1
-WORD_DELAY = SELECT_DELAY + SELECT_LATENCY        # accumulators
+WORD_DELAY = SELECT_LATENCY                       # accumulators
 RESIDUAL_READ_DELAY = 4                           # address of the residual
 RESIDUAL_WRITE_DELAY = 8
 CODES_DELAY = 12                                  # activation map write
@@ -77,7 +76,7 @@ class ResultSequencer(wiring.Component):
     Members
     -------
     emit : ``In(1)``
-        ``WORD_DELAY - SELECT_LATENCY`` cycles before the first group's results may be selected.
+        With the cycle from which the first group's results may be selected.
     word : ``Out(StructLayout)``
         The word of this cycle: where it belongs and how it's treated.
     pool_start : ``Out(1)``
@@ -215,30 +214,37 @@ class ResultUnit(wiring.Component):
             return out
 
         halves = Signal(signed(max(2, max(self.sequencer.entries) + 1)), reset_less=True)
-        entry = word[RESIDUAL_WRITE_DELAY - 1].entry
-        with m.Switch(entry):
+        with m.Switch(word[RESIDUAL_WRITE_DELAY - 1].entry):
             for k, e in enumerate(self.sequencer.entries):
                 with m.Case(k):
                     m.d.sync += halves.eq(1 << e - 1 if e > 0 else 0)
+
+        # What steers every unit is kept once a pixel.
+        def per_pixel(field, cycle):
+            return copies(m, word[cycle - 1][field], lanes.pixels, platform)
+
+        shift, entry = per_pixel("shift", 4), per_pixel("entry", 9)
+        has_residual, stride2 = per_pixel("has_residual", 6), per_pixel("stride2", 11)
+        first_conv = per_pixel("first_conv", 11)
 
         codes = Signal(codes_layout(y))
         wide = y.res_bits + 2                # saturating to this changes no sum's saturation
         for p in range(lanes.pixels):
             for j in range(lanes.result_channels):
                 total = register(self.sums[p][j] - self.constants[j])                     # s+4
-                total = register(shifted(total, self.sequencer.shifts, word[4].shift))    # s+5
+                total = register(shifted(total, self.sequencer.shifts, shift[p]))    # s+5
                 total = register(saturated(m, total, max(wide, y.act_bits + 1)))          # s+6
                 early = register(clip_code(m, total, y.act_bits, y.act_frac))             # s+7
-                old = Mux(word[6].has_residual, self.residual[p][j], 0)
+                old = Mux(has_residual[p], self.residual[p][j], 0)
                 new = register(saturated(m, register(old + total), y.res_bits))           # s+8
                 m.d.comb += self.new_residual[p][j].eq(new)
                 late = register(new + halves)                                             # s+9
-                late = register(shifted(late, self.sequencer.entries, word[9].entry))     # s+10
+                late = register(shifted(late, self.sequencer.entries, entry[p]))     # s+10
                 late = register(clip_code(m, late, y.act_bits, y.act_frac))               # s+11
-                m.d.comb += codes[p][j].eq(Mux(word[11].first_conv, delayed(m, early, 4), late))
+                m.d.comb += codes[p][j].eq(Mux(first_conv[p], delayed(m, early, 4), late))
 
         for p in range(lanes.pixels):
             # A strided layer's results are every other pixel's.
             m.d.sync += self.codes[p].eq(
-                Mux(word[11].stride2, codes[2 * (p % max(1, lanes.pixels // 2))], codes[p]))
+                Mux(stride2[p], codes[2 * (p % max(1, lanes.pixels // 2))], codes[p]))
         return m
