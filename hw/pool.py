@@ -58,7 +58,8 @@ class PoolUnit(wiring.Component):
         stored = residual_layout(schedule)
         address = range(max(2, schedule.residual_depth))
         super().__init__({
-            "start": In(1), "busy": Out(stored.length + 1), "r_addr": Out(address), "r_left": Out(address),
+            "start": In(1), "busy": Out(stored.length + 1),
+            "r_addr": Out(address), "r_left": Out(address),
             "r_data": In(data.ArrayLayout(stored.elem_shape, stored.length + 1)),
             "w_en": Out(stored.length), "w_addr": Out(address), "w_data": Out(stored)})
 
