@@ -102,6 +102,9 @@ def _lanes(args, network, device):
     if args.lanes and "," in args.lanes:
         if not re.fullmatch(r"\d+,\d+,\d+,\d+", args.lanes):
             raise PlanError(f"--lanes must be a number or four, P,CS,M,CR, not {args.lanes}")
+        if args.target_fps is not None:
+            raise PlanError("--target-fps picks an array, and --lanes P,CS,M,CR names one; "
+                            "drop one of them")
         lanes = Lanes(*map(int, args.lanes.split(",")))
         check_lanes(network, lanes)
         return lanes

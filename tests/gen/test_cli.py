@@ -124,6 +124,8 @@ def test_a_package_of_ones_own(tmp_path):
      "Result channels must divide the slice channels 8, not 0"),
     (["--width", "1", "--random-weights", "1", "--lanes", "8,8,0,8"],
      "Outputs must be a multiple of the result channels 8"),
+    (["--width", "1", "--random-weights", "1", "--lanes", "8,8,16,4", "--target-fps", "10"],
+     "--target-fps picks an array, and --lanes P,CS,M,CR names one"),
     (["--width", "1", "--random-weights", "1", "--lanes", "4"],
      "No array of at most 4 lanes suits wrn-20-1"),
     (["--width", "1", "--random-weights", "1", "--target-fps", "1e9"], "wrn-20-1 reaches"),
