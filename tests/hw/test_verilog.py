@@ -29,7 +29,7 @@ def slow(*case):
     slow(Lanes(8, 16, 16, 4), {"side": 32, "act_bits": 3}),
     slow(Lanes(8, 8, 16, 8), {"side": 32, "act_bits": 8, "res_bits": 16}),
     slow(Lanes(2, 4, 64, 4), {"width": 4}),                # 16 groups
-    slow(Lanes(2, 4, 32, 8), {"width": 2, "act_bits": 4, "depth": 20}),
+    slow(Lanes(2, 8, 32, 8), {"width": 2, "act_bits": 4, "depth": 20}),
     slow(Lanes(4, 32, 8, 4), {"width": 2, "side": 16, "act_bits": 6, "res_bits": 10,
                               "shifts": (24, 3, 17, -2, 6, 20, 2), "entries": (0, 6, -3, 1)}),
 ])
