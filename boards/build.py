@@ -12,6 +12,7 @@ from gen import report
 from gen.plan import Plan, PlanError
 
 from . import flow
+from .cli import parsed
 from .identity import identity_of
 from .pll import Pll
 from .protocol import BAUD
@@ -151,12 +152,10 @@ def _parser():
 
 def main(arguments=None):
     """Run the command line; returns the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     parser = _parser()
-    if not arguments:
-        parser.print_help()
+    options = parsed(parser, arguments)
+    if options is None:
         return 0
-    options = parser.parse_args(arguments)
 
     def fail(code, sentence):
         print(f"{parser.prog}: {sentence}", file=sys.stderr)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from . import protocol
+from .cli import parsed
 from .protocol import ANSWER, BAUD, PATIENCE, DamagedFrame, Fault, Frame, Identity, Kind
 
 __all__ = ["Answers", "Board", "BoardError", "Refused", "load_image", "main"]
@@ -289,12 +290,10 @@ def _run(options):
 
 def main(arguments=None):
     """Run the command line; returns the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     parser = _parser()
-    if not arguments:
-        parser.print_help()
+    options = parsed(parser, arguments)
+    if options is None:
         return 0
-    options = parser.parse_args(arguments)
     try:
         report = _run(options)
     except BoardError as error:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .cli import parsed
 from .ulx3s import BOARDS, Board
 
 __all__ = ["command", "main"]
@@ -50,12 +51,10 @@ def _parser():
 
 def main(arguments=None):
     """Run the command line; returns the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     parser = _parser()
-    if not arguments:
-        parser.print_help()
+    options = parsed(parser, arguments)
+    if options is None:
         return 0
-    options = parser.parse_args(arguments)
 
     def fail(code, sentence):
         print(f"{parser.prog}: {sentence}", file=sys.stderr)

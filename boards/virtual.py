@@ -17,6 +17,7 @@ from gen.plan import Plan, PlanError
 from hw.target import VerilogTarget
 from sim.verilator import ToolError, check_compiler, find
 
+from .cli import parsed
 from .identity import identity_of
 from .shell import Shell
 from .uart import SHORTEST, Uart
@@ -142,12 +143,10 @@ def _parser():
 
 def main(arguments=None):
     """Run the command line; returns the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     parser = _parser()
-    if not arguments:
-        parser.print_help()
+    options = parsed(parser, arguments)
+    if options is None:
         return 0
-    options = parser.parse_args(arguments)
     try:
         plan = Plan.load(options.build)
         print(f"{plan.network.name}: compiling", flush=True)
