@@ -5,12 +5,11 @@ import importlib.util
 import json
 import sys
 import time
-from pathlib import Path
 
 from .difference import describe, first_difference
 from .folder import Folder
 from .golden import Golden
-from .run import REFUSALS, chosen_images, class_name
+from .run import REFUSALS, add_input_options, chosen_images, class_name
 from .simulation import SIMULATORS, simulate
 
 __all__ = ["compare", "main"]
@@ -109,13 +108,7 @@ def _parser():
         description="Compares the golden model, the simulated Verilog of a build folder and "
                     "PyTorch image by image, and says where the first difference lies.",
         epilog="example: python -m sim.compare --build build/ --images 5 --with golden,torch")
-    parser.add_argument("--build", type=Path, required=True, metavar="DIR",
-                        default=argparse.SUPPRESS,
-                        help="build folder of `python -m gen`")
-    parser.add_argument("--images", type=int, default=3, metavar="N",
-                        help="first N images of the sample or of the files")
-    parser.add_argument("--files", nargs="+", metavar="FILE", default=argparse.SUPPRESS,
-                        help="images to take instead of the sample: .png, .npz, CIFAR-10 .bin")
+    add_input_options(parser)
     parser.add_argument("--with", dest="sides", metavar="LIST", default=argparse.SUPPRESS,
                         help="comma-separated: golden, rtl, torch (default: all installed)")
     parser.add_argument("--sim", choices=SIMULATORS, default="verilator", help="simulator")

@@ -17,7 +17,7 @@ from .folder import Folder, FolderError
 from .simulation import SIMULATORS, SimulationError, simulate
 from .verilator import ToolError
 
-__all__ = ["REFUSALS", "chosen_images", "class_name", "main", "simulate"]
+__all__ = ["REFUSALS", "add_input_options", "chosen_images", "class_name", "main", "simulate"]
 
 # What a user can put right: a sentence and exit code 2.
 REFUSALS = (FolderError, PlanError, image_files.ImagesError, ToolError, SimulationError)
@@ -42,13 +42,8 @@ def table(verdict, folder, images):
                       for i, (cell, w) in enumerate(zip(row, widths))).rstrip() for row in rows]
 
 
-def _parser():
-    parser = argparse.ArgumentParser(
-        prog="python -m sim.run", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        description="Simulates the Verilog of a build folder on whole images and compares every "
-                    "layer's map and the scores with the golden model. Writes the measured "
-                    "cycles into the build's report.json.",
-        epilog="example: python -m sim.run --build build/ --images 3")
+def add_input_options(parser):
+    """Options that say which build and which images, for every command that compares them."""
     parser.add_argument("--build", type=Path, required=True, metavar="DIR",
                         default=argparse.SUPPRESS,
                         help="build folder of `python -m gen`")
@@ -56,6 +51,16 @@ def _parser():
                         help="first N images of the sample or of the files")
     parser.add_argument("--files", nargs="+", metavar="FILE", default=argparse.SUPPRESS,
                         help="images to take instead of the sample: .png, .npz, CIFAR-10 .bin")
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m sim.run", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Simulates the Verilog of a build folder on whole images and compares every "
+                    "layer's map and the scores with the golden model. Writes the measured "
+                    "cycles into the build's report.json.",
+        epilog="example: python -m sim.run --build build/ --images 3")
+    add_input_options(parser)
     parser.add_argument("--sim", choices=SIMULATORS, default="verilator", help="simulator")
     parser.add_argument("--stalls", type=int, default=1, metavar="SEED",
                         help="seed of the run with stalls on both streams; 0 leaves it out")
