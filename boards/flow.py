@@ -116,7 +116,7 @@ def options(seed=1, usercode=None):
     """Overrides for ``platform.build`` that :func:`run` relies on."""
     return {
         "script_after_read": DONT_CARE,
-        "nextpnr_opts": f"--seed {seed} --router router2 --report top.report.json "
+        "nextpnr_opts": f"--seed {seed} --placer static --router router2 --report top.report.json "
                         "--timing-allow-fail",
         "ecppack_opts": "--compress" + (f" --usercode {usercode}" if usercode else ""),
     }

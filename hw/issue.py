@@ -1,22 +1,23 @@
 """Issue sequencer: counts out the steps of a frame, one a cycle.
 
-Cycle numbers (``t0`` is the step's own cycle): map address at ``t3``, map word at ``t5``,
-codes in the first group of the array at ``t6``, weight address at ``t4``, weights at ``t6``.
+Cycle numbers (``t0`` is the step's own cycle): map address at ``t3``, map word at ``t6``,
+codes in the first group of the array at ``t7``, weight address at ``t5``, weights at ``t7``.
 """
 
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from .maps import COLUMN_LATENCY
 from .memory import READ_LATENCY
 from .pipe import delayed
 from .schedule import LayerTable
 
 __all__ = ["ADDRESS_DELAY", "ARRAY_DELAY", "MIN_GAP", "IssueSequencer"]
 
-ADDRESS_DELAY = 3                             # cycles from a step to its map address
-ARRAY_DELAY = ADDRESS_DELAY + READ_LATENCY + 1  # cycles from a step to its codes in group 0
-MIN_GAP = 2                                   # cycles between two layers
+ADDRESS_DELAY = 3                                 # cycles from a step to its map address
+ARRAY_DELAY = ADDRESS_DELAY + COLUMN_LATENCY + 1  # cycles from a step to its codes in group 0
+MIN_GAP = 2                                       # cycles between two layers
 
 
 class IssueSequencer(wiring.Component):
@@ -37,9 +38,9 @@ class IssueSequencer(wiring.Component):
     source : ``Out(StructLayout)``
         What the window does with the words (at ``t5``).
     weights : ``Out``
-        Weight address (at ``t4``).
+        Weight address (at ``t5``).
     control : ``Out(StructLayout)``
-        ``active``, ``shift``, ``last`` of the step (at ``t6``, together with the codes).
+        ``active``, ``shift``, ``last`` of the step (at ``t7``, together with the codes).
     """
 
     def __init__(self, schedule, weight_depth):
@@ -158,7 +159,7 @@ class IssueSequencer(wiring.Component):
             # A strided layer's lowest row never reaches the padding: sides are even.
             source.pad_row.eq((row == 0) & (ky == 0) | row_end & (ky == 2) & ~cfg.stride2),
             source.pad_left.eq(x_group == 0), source.pad_right.eq(x_end),
-            self.source.eq(delayed(m, source, ARRAY_DELAY - 1)),
+            self.source.eq(delayed(m, source, ARRAY_DELAY - 2)),
         ]
         weights = Signal(self.weights.shape())
         m.d.sync += weights.eq(w_base + k)

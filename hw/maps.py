@@ -13,13 +13,20 @@ from amaranth.lib.wiring import In, Out
 from gen.network import PIXEL_BITS, PIXEL_ZERO
 
 from .array import step_layout
-from .memory import Ram
+from .memory import READ_LATENCY, Ram
+from .pipe import copies
 
-__all__ = ["ColumnMemory", "ImageLoader", "Window"]
+__all__ = ["COLUMN_LATENCY", "ColumnMemory", "ImageLoader", "Window"]
+
+COLUMN_LATENCY = 1 + READ_LATENCY  # cycles from an address to the words of all columns
 
 
 class ColumnMemory(wiring.Component):
     """Words of ``parts * part_bits`` bits in ``pixels + 2`` columns, written a part at a time.
+
+    The columns lie all over the chip, so each has its own copy of every port in registers: a
+    write, like a read, gets to the memory a cycle later, and a word may be read in the cycle
+    after it was written.
 
     Parameters
     ----------
@@ -33,7 +40,7 @@ class ColumnMemory(wiring.Component):
     r_addr, r_left, r_right : In
         Addresses for the banks and for the two copies.
     r_data : ``Out(ArrayLayout(parts * part_bits, columns))``
-        From left to right, ``READ_LATENCY`` cycles later.
+        From left to right, ``COLUMN_LATENCY`` cycles later.
     """
 
     def __init__(self, pixels, parts, part_bits, depth, halo=("left", "right")):
@@ -51,13 +58,15 @@ class ColumnMemory(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         for column, (bank, port) in enumerate(self.columns):
+            w_en = Cat(self.w_en[bank] & (self.w_part == part) for part in range(self.parts))
+            w_en, w_addr, w_data, r_addr = (
+                copies(m, value, 1, platform)[0]
+                for value in (w_en, self.w_addr, self.w_data[bank], getattr(self, port)))
             words = []
             for part in range(self.parts):
                 m.submodules[f"column{column}_{part}"] = ram = Ram(self.part_bits, self.depth)
-                m.d.comb += [
-                    ram.w_en.eq(self.w_en[bank] & (self.w_part == part)),
-                    ram.w_addr.eq(self.w_addr), ram.w_data.eq(self.w_data[bank]),
-                    ram.r_addr.eq(getattr(self, port))]
+                m.d.comb += [ram.w_en.eq(w_en[part]), ram.w_addr.eq(w_addr),
+                             ram.w_data.eq(w_data), ram.r_addr.eq(r_addr)]
                 words.append(ram.r_data)
             m.d.comb += self.r_data[column].eq(Cat(words))
         return m
@@ -110,7 +119,7 @@ class Window(wiring.Component):
     r_addr, r_left, r_right, source : In
         From :class:`.issue.IssueSequencer`.
     codes : Out
-        Three cycles after ``r_addr``, one after ``source``.
+        ``COLUMN_LATENCY + 1`` cycles after ``r_addr``, two after ``source``.
     """
 
     def __init__(self, schedule, image_signature, issue_signature):
@@ -130,13 +139,12 @@ class Window(wiring.Component):
             "r_right": In(issue["right"].shape), "source": In(issue["source"].shape),
             "codes": Out(step_layout(schedule)["codes"].shape)})
 
-    def _digit(self, m, value):
-        """The digit of an 8-bit value that this step needs, the highest being digit 0."""
+    def _digit(self, m, value, digit):
+        """A digit of an 8-bit value, the highest being digit 0."""
         bits, digits = self.schedule.act_bits, self.schedule.digits
         whole = Signal(bits * digits)
         m.d.comb += whole.eq(value)
-        return Array(whole.word_select(digits - 1 - d, bits)
-                     for d in range(digits))[self.source.digit]
+        return Array(whole.word_select(digits - 1 - d, bits) for d in range(digits))[digit]
 
     def elaborate(self, platform):
         m = Module()
@@ -154,21 +162,19 @@ class Window(wiring.Component):
 
         bits, columns = self.schedule.act_bits, len(self.codes)
         source = self.source
-        zero = Signal(bits)
-        m.d.comb += zero.eq(Mux(source.image, self._digit(m, PIXEL_ZERO),
-                                1 << self.schedule.act_frac))
         for column in range(columns):
-            pad = Signal(name=f"pad{column}")
-            m.d.comb += pad.eq(source.pad_row
-                               | (source.pad_left if column == 0 else 0)
-                               | (source.pad_right if column == columns - 1 else 0))
+            pad = (source.pad_row | (source.pad_left if column == 0 else 0)
+                   | (source.pad_right if column == columns - 1 else 0))
+            pad, image, place = (copies(m, value, 1, platform)[0]
+                                 for value in (pad, source.image, source.digit))
+            zero = Mux(image, self._digit(m, PIXEL_ZERO, place), 1 << self.schedule.act_frac)
             for c in range(self.schedule.lanes.slice_channels):
                 code = maps.r_data[column].word_select(c, bits)
                 if c < 3:
                     digit = self._digit(
-                        m, pixels.r_data[column].word_select(c, PIXEL_BITS))
-                    shown = Mux(pad, zero, Mux(source.image, digit, code))
+                        m, pixels.r_data[column].word_select(c, PIXEL_BITS), place)
+                    shown = Mux(pad, zero, Mux(image, digit, code))
                 else:
-                    shown = Mux(source.image, 0, Mux(pad, zero, code))
+                    shown = Mux(image, 0, Mux(pad, zero, code))
                 m.d.sync += self.codes[column][c].eq(shown)
         return m

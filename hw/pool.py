@@ -15,7 +15,7 @@ from amaranth.lib.wiring import In, Out
 
 from gen.network import POOL_MULTIPLIER, POOL_SHIFT
 
-from .memory import READ_LATENCY
+from .maps import COLUMN_LATENCY
 from .pipe import copies, delayed
 from .results import RESIDUAL_WRITE_DELAY, residual_layout
 
@@ -24,7 +24,7 @@ __all__ = ["PoolUnit", "pool_cycles"]
 # Words of the layer before may still be on their way to the residual map.
 START_DELAY = RESIDUAL_WRITE_DELAY
 # Address register, memory, three sums, product, rounding.
-WRITE_DELAY = 1 + READ_LATENCY + 2 + 1 + 1
+WRITE_DELAY = 1 + COLUMN_LATENCY + 2 + 1 + 1
 CONTROL = data.StructLayout({"complete": 1, "top": 1, "leftmost": 1, "odd": 1})
 
 
@@ -121,7 +121,7 @@ class PoolUnit(wiring.Component):
         for _ in range(WRITE_DELAY):
             control.append(delayed(m, control[-1], 1, state=True))
 
-        at_data = 1 + READ_LATENCY
+        at_data = 1 + COLUMN_LATENCY
         rounding = 1 << POOL_SHIFT - 1
         sums = []
         complete = copies(m, control[at_data].complete, lanes.pixels // 2, platform)

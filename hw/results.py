@@ -23,7 +23,7 @@ __all__ = ["CODES_DELAY", "RESIDUAL_READ_DELAY", "RESIDUAL_WRITE_DELAY", "STORED
            "ResultSequencer", "ResultUnit", "clip_code", "codes_layout", "residual_layout"]
 
 WORD_DELAY = SELECT_LATENCY                       # accumulators
-RESIDUAL_READ_DELAY = 4                           # address of the residual
+RESIDUAL_READ_DELAY = 3                           # address of the residual
 RESIDUAL_WRITE_DELAY = 8
 CODES_DELAY = 12                                  # activation map write
 # The 3x3 average may exceed the residual's range by 1/512 (9 * 57 = 513), so a bit more is kept.
@@ -174,7 +174,7 @@ class ResultUnit(wiring.Component):
     sums, constants : In
         Accumulators and constants, ``WORD_DELAY`` cycles later.
     residual : ``In(residual)``
-        Stored residual, ``RESIDUAL_READ_DELAY + READ_LATENCY`` cycles later.
+        Stored residual, ``RESIDUAL_READ_DELAY + COLUMN_LATENCY`` cycles later.
     new_residual : Out
         ``RESIDUAL_WRITE_DELAY`` cycles later.
     codes : Out

@@ -5,8 +5,7 @@ import pytest
 from amaranth.lib import stream
 
 from hw.issue import IssueSequencer
-from hw.maps import ColumnMemory, ImageLoader, Window
-from hw.memory import READ_LATENCY
+from hw.maps import COLUMN_LATENCY, ColumnMemory, ImageLoader, Window
 from hw.pipeline import IMAGE_SHAPE
 from tests.hw.tiny import ARRAYS, schedule_of, unused
 from tests.streams import STALLS, idle, send, simulate
@@ -42,7 +41,7 @@ def test_a_column_memory_reads_neighbours_at_their_own_addresses(pixels, parts, 
             for port, address in ((unit.r_addr, middle), (unit.r_left, left),
                                   (unit.r_right, right)):
                 ctx.set(port, address)
-            await ctx.tick().repeat(READ_LATENCY)
+            await ctx.tick().repeat(COLUMN_LATENCY)
             want = ([words[left, -1]] * ("left" in halo) + list(words[middle])
                     + [words[right, 0]] * ("right" in halo))
             assert list(ctx.get(unit.r_data)) == want
@@ -127,9 +126,9 @@ def test_the_window_shows_codes_digits_and_padding(bits, lanes):
                       "pad_right": int(rng.integers(2))}
             for port, place in zip((unit.r_left, unit.r_addr, unit.r_right), at):
                 ctx.set(port, place if source["image"] else places[place])
-            await ctx.tick().repeat(READ_LATENCY)
+            await ctx.tick().repeat(COLUMN_LATENCY - 1)
             ctx.set(unit.source, source)
-            await ctx.tick()
+            await ctx.tick().repeat(2)
             columns = [(at[0], width - 1), *((at[1], p) for p in range(width)), (at[2], 0)]
             for column, (place, p) in enumerate(columns):
                 pad = (source["pad_row"] or column == 0 and source["pad_left"]

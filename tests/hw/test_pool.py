@@ -5,7 +5,7 @@ import pytest
 from amaranth import *
 from amaranth.lib import data
 
-from hw.maps import ColumnMemory
+from hw.maps import COLUMN_LATENCY, ColumnMemory
 from hw.pool import PoolUnit, pool_cycles
 from hw.results import residual_layout
 from hw.schedule import Lanes
@@ -97,7 +97,7 @@ def test_both_pools_are_the_arithmetics_in_the_promised_cycles(lanes, side, bits
                 if address % (2 * slices) >= slices:    # channels that have no residual yet
                     continue
                 ctx.set(bench.r_addr, address)
-                await ctx.tick().repeat(2)
+                await ctx.tick().repeat(COLUMN_LATENCY)
                 got = [list(pixel) for pixel in ctx.get(bench.r_data)]
                 assert got == word.tolist(), (layer.name, address)
 

@@ -11,7 +11,7 @@ from gen.layout import contents
 from gen.package import Package
 from hw import results
 from hw.array import word_layout
-from hw.memory import READ_LATENCY
+from hw.maps import COLUMN_LATENCY
 from hw.results import ResultSequencer, ResultUnit, clip_code, saturated
 from hw.schedule import Lanes
 from sim import arithmetic
@@ -77,7 +77,7 @@ def test_every_word_is_the_arithmetics(lanes, fields):
                 rounding = 1 << s - 1 if s > 0 else 0
                 ctx.set(unit.sums, sums[at].tolist())
                 ctx.set(unit.constants, (constants[at] - rounding).tolist())
-            at = t - results.RESIDUAL_READ_DELAY - READ_LATENCY
+            at = t - results.RESIDUAL_READ_DELAY - COLUMN_LATENCY
             if 0 <= at < steps:
                 ctx.set(unit.residual, old[at].tolist())
             if t >= results.RESIDUAL_WRITE_DELAY:
