@@ -48,6 +48,8 @@ def _parser():
     p.add_argument("--data", type=Path, required=True, metavar="DIR", help=data_help)
     p.add_argument("--out", type=Path, required=True, metavar="FILE", help="checkpoint to write")
     p.add_argument("--resume", action="store_true", help="go on from the checkpoint --out")
+    p.add_argument("--start-from", type=Path, metavar="FILE",
+                   help="begin a new run with the weights of this checkpoint")
     p.add_argument("--depth", type=int, default=20, help="6n+2 (%(default)s)")
     p.add_argument("--width", type=int, default=1, help="times 16 channels (%(default)s)")
     p.add_argument("--act-bits", type=int, default=4,
@@ -108,7 +110,7 @@ def _train(options):
                       act_frac=options.act_frac, res_bits=options.res_bits)
     images, test = load(options.data, options.side)
     state = train(network, recipe, images, test, options.out, options.device, options.resume,
-                  options.stop_after, lambda line: print(line, flush=True))
+                  options.stop_after, options.start_from, lambda line: print(line, flush=True))
     if state and not state["finished"]:
         print("not finished; go on with the same command and --resume")
 

@@ -168,8 +168,21 @@ def _save(path, state):
     partial.replace(path)
 
 
+def _continued(path, parent, wanted, images):
+    """Network of the run ``parent``, and what lies behind it; it must be what's wanted."""
+    network = Network.from_dict(parent["network"])
+    wanted = replace(wanted, side=images.side, classes=len(images.class_names))
+    same = replace(wanted, shifts=network.shifts, entries=network.entries)
+    if network != same:
+        raise TrainError(f"{path}: holds a {network.name} of {network.act_bits}-bit activations "
+                         f"with {network.act_frac} fraction bits, {network.classes} classes and "
+                         f"{network.side} pixels a side; start from it with the same options")
+    return network, [*parent.get("before", []),
+                     {"recipe": parent["recipe"], "history": parent["history"]}]
+
+
 def train(network, recipe, images, test, out, device="cpu", resume=False, stop_after=None,
-          log=print):
+          start=None, log=print):
     """Train and leave a checkpoint at ``out``, written after every epoch.
 
     Parameters
@@ -185,6 +198,9 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         Go on from ``out``; the result is that of a run without interruption.
     stop_after : int, optional
         End after this many epochs of this call.
+    start : path, optional
+        Checkpoint of another run whose latents, shifts and formats this run begins with. Its
+        recipe and history are kept under ``"before"``. ``resume`` doesn't need it again.
     log : callable
         Takes one line per epoch.
 
@@ -210,9 +226,12 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
             odd = sorted(k for k in settings if state["recipe"].get(k) != settings[k])
             raise TrainError(f"{out}: was trained with another {', '.join(odd)}; resume with the "
                              f"same options")
-        network = Network.from_dict(state["network"])
+        network, before = Network.from_dict(state["network"]), state.get("before", [])
+    elif start is not None:
+        state, parent = None, restore(start)
+        network, before = _continued(start, parent, network, images)
     else:
-        state = None
+        state, before = None, []
         network = calibrate(replace(network, side=images.side, classes=len(images.class_names)),
                             images.pixels[:256], recipe.act_rms, recipe.branch,
                             seed=recipe.seed)
@@ -227,6 +246,8 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         optimiser.load_state_dict(state["optimiser"])
         epoch, seen = state["epoch"], state["seen"]
         elapsed, history = state["elapsed"], state["history"]
+    elif start is not None:
+        model.load_state_dict(parent["model"])
     parallel = model
     if processes.size > 1:
         parallel = torch.nn.parallel.DistributedDataParallel(model)
@@ -290,7 +311,8 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
                      "recipe": settings, "class_names": list(images.class_names),
                      "train_images": len(images), "model": model.state_dict(),
                      "optimiser": optimiser.state_dict(), "epoch": epoch, "seen": seen,
-                     "elapsed": total, "history": history, "finished": t >= 1}
+                     "elapsed": total, "history": history, "before": before,
+                     "finished": t >= 1}
             _save(out, state)
             length = f"/{recipe.epochs}" if recipe.epochs else f" ({100 * min(t, 1):.0f} %)"
             log(f"epoch {epoch}{length}  side {side}  loss {history[-1]['loss']:.3f}  "

@@ -89,6 +89,31 @@ def test_a_resumed_run_equals_an_uninterrupted_one(data, trained, tmp_path, caps
     assert_same(restore(trained), restore(out))
 
 
+def test_a_run_may_start_from_another_ones_weights(data, trained, tmp_path, capsys):
+    out = tmp_path / "next.pt"
+    assert train(data, out, "--epochs", 2, "--stop-after", 1, "--rate", "0.0", "--start-from",
+                 trained) == 0
+    parent, state = restore(trained), restore(out)
+    assert state["network"] == parent["network"]
+    for name, weights in model_of(parent).weights().items():
+        assert np.array_equal(weights, model_of(state).weights()[name]), name
+    assert [run["history"] for run in state["before"]] == [parent["history"]]
+    assert len(state["history"]) == 1
+
+    # The parent isn't needed again, and the package tells of both runs.
+    assert train(data, out, "--epochs", 2, "--rate", "0.0", "--resume") == 0
+    assert restore(out)["before"] == state["before"]
+    training = pack(restore(out)).training
+    assert training["epochs"] == 2
+    assert training["before"] == [{"recipe": parent["recipe"], "epochs": 6}]
+
+    capsys.readouterr()
+    assert train(data, out, "--epochs", 1, "--width", 2, "--start-from", trained) == 2
+    assert re.search("run.pt: holds a wrn-8-1 of 4-bit activations with 1 fraction bits, 3 classes "
+                     "and 16 pixels a side; start from it with the same options",
+                     capsys.readouterr().err)
+
+
 def test_another_seed_gives_other_weights(data, trained, tmp_path):
     assert train(data, tmp_path / "run.pt", "--epochs", 6, "--cutout", 4, "--seed", 1) == 0
     a, b = (model_of(restore(p)).weights() for p in (trained, tmp_path / "run.pt"))
