@@ -1,7 +1,9 @@
 // Block RAM with a registered output: data follows the address by two cycles. The second register
 // is what makes block RAM fast on ECP5 (5.6 ns from clock to output without it).
 
-// FILE holds one hexadecimal word a line.
+// FILE holds one hexadecimal word a line. Two more words where they cost nothing, never read, show
+// Yosys that every bit can be 0 and 1: it would leave out a bit that this file never changes, and
+// other contents (see boards/swap.py) would have no place for it.
 module signstream_rom #(
     parameter WIDTH = 1,
     parameter DEPTH = 1,
@@ -12,11 +14,18 @@ module signstream_rom #(
     input [ADDR-1:0] addr,
     output reg [WIDTH-1:0] data
 );
-    reg [WIDTH-1:0] mem [0:DEPTH-1];
+    localparam WORDS = DEPTH + 2 <= (1 << ADDR) ? DEPTH + 2 : DEPTH;
+    (* ram_style = "block" *) reg [WIDTH-1:0] mem [0:WORDS-1];
     reg [WIDTH-1:0] row;
     // Yosys elaborates the defaults too, when it reads the module.
     generate
-        if (FILE != "") initial $readmemh(FILE, mem);
+        if (FILE != "") initial begin
+            $readmemh(FILE, mem, 0, DEPTH-1);
+            if (WORDS != DEPTH) begin
+                mem[WORDS-2] = {WIDTH{1'b0}};
+                mem[WORDS-1] = {WIDTH{1'b1}};
+            end
+        end
     endgenerate
     always @(posedge clk) begin
         row <= mem[addr];

@@ -5,7 +5,7 @@ Cycle numbers count from the word's own cycle ``s`` in :class:`ResultSequencer`:
 ====  =====================================================================================
 s     array selection; s+1 constant's address                  s+6   residual read
 s+3   accumulators and constant                               s+8   residual written
-s+4   minus the constant (rounding included)                  s+9   rounded for the entry shift
+s+4   minus the constant (rounding included)                  s+9   plus half a unit and zero
 s+5   shifted                                                 s+11  codes of the entry
 s+6   saturated                                               s+12  codes written
 ====  =====================================================================================
@@ -56,17 +56,16 @@ def saturated(m, value, bits):
     return out
 
 
-def clip_code(m, value, bits, frac):
-    """``clip(value + 2**frac, 0, 2**bits - 1)``: the shifted ReLU on a signed value."""
-    near = saturated(m, value, bits + 1)
-    moved, code = Signal(signed(bits + 2)), Signal(bits)
-    m.d.comb += moved.eq(near + (1 << frac))
-    with m.If(moved[-1]):
+def clip_code(m, value, bits):
+    """``clip(value, 0, 2**bits - 1)``: the shifted ReLU on a signed value that zero is already
+    added to."""
+    code, high = Signal(bits), value[min(bits, len(value) - 1):-1]
+    with m.If(value[-1]):
         m.d.comb += code.eq(0)
-    with m.Elif(moved[bits]):
+    with m.Elif(high.any()):
         m.d.comb += code.eq((1 << bits) - 1)
     with m.Else():
-        m.d.comb += code.eq(moved)
+        m.d.comb += code.eq(value)
     return code
 
 
@@ -213,11 +212,18 @@ class ResultUnit(wiring.Component):
                         m.d.comb += out.eq(value >> s if s >= 0 else value << -s)
             return out
 
-        halves = Signal(signed(max(2, max(self.sequencer.entries) + 1)), reset_less=True)
+        # The code's zero is added together with half a unit, before the entry shift: behind it
+        # there's no time for a sum and its limits. Below the point, for shifts to the left, lie
+        # bits of their own.
+        below = max(0, -min(self.sequencer.entries))
+        zero = 1 << y.act_frac
+        amounts = [e + below for e in self.sequencer.entries]
+        offsets = [(zero << e) + (1 << e - 1 if e > below else 0) for e in amounts]
+        offset = Signal(range(max(offsets) + 1), reset_less=True)
         with m.Switch(word[RESIDUAL_WRITE_DELAY - 1].entry):
-            for k, e in enumerate(self.sequencer.entries):
+            for k, value in enumerate(offsets):
                 with m.Case(k):
-                    m.d.sync += halves.eq(1 << e - 1 if e > 0 else 0)
+                    m.d.sync += offset.eq(value)
 
         # What steers every unit is kept once a pixel.
         def per_pixel(field, cycle):
@@ -234,14 +240,15 @@ class ResultUnit(wiring.Component):
                 total = register(self.sums[p][j] - self.constants[j])                     # s+4
                 total = register(shifted(total, self.sequencer.shifts, shift[p]))    # s+5
                 total = register(saturated(m, total, max(wide, y.act_bits + 1)))          # s+6
-                early = register(clip_code(m, total, y.act_bits, y.act_frac))             # s+7
+                early = register(saturated(m, total, y.act_bits + 1) + zero)              # s+7
+                early = register(clip_code(m, early, y.act_bits))                         # s+8
                 old = Mux(has_residual[p], self.residual[p][j], 0)
                 new = register(saturated(m, register(old + total), y.res_bits))           # s+8
                 m.d.comb += self.new_residual[p][j].eq(new)
-                late = register(new + halves)                                             # s+9
-                late = register(shifted(late, self.sequencer.entries, entry[p]))     # s+10
-                late = register(clip_code(m, late, y.act_bits, y.act_frac))               # s+11
-                m.d.comb += codes[p][j].eq(Mux(first_conv[p], delayed(m, early, 4), late))
+                late = register((new << below) + offset)                                  # s+9
+                late = register(shifted(late, amounts, entry[p]))                    # s+10
+                late = register(clip_code(m, late, y.act_bits))                           # s+11
+                m.d.comb += codes[p][j].eq(Mux(first_conv[p], delayed(m, early, 3), late))
 
         for p in range(lanes.pixels):
             # A strided layer's results are every other pixel's.
