@@ -20,7 +20,7 @@ from .shell import Shell, Top
 from .uart import Uart
 from .ulx3s import BOARDS, Board
 
-__all__ = ["BuildError", "build", "design", "main", "record"]
+__all__ = ["BuildError", "build", "design", "gateware", "main", "record"]
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -75,6 +75,11 @@ def design(plan, board, mhz=None, baud=BAUD):
     return Top(Shell(plan.create(), identity, uart), pll, board.high)
 
 
+def gateware(plan, top, platform, seed):
+    """Amaranth's build plan of ``top``, from :func:`design`, for :func:`boards.flow.run`."""
+    return platform.build(top, do_build=False, **flow.options(seed, int(plan.digest[:8], 16)))
+
+
 def build(folder, board, *, mhz=None, baud=BAUD, seed=1, out=None, steps=None):
     """Make a bitstream for the build folder ``folder`` and write what it measured to its report.
 
@@ -101,14 +106,14 @@ def build(folder, board, *, mhz=None, baud=BAUD, seed=1, out=None, steps=None):
     out.mkdir(parents=True, exist_ok=True)
     top = design(plan, board, mhz, baud)
     with steps("gateware"):
-        products = platform.build(top, do_build=False, **flow.options(
-            seed, int(plan.digest[:8], 16)))
+        products = gateware(plan, top, platform, seed)
     measured = flow.run(products, out, steps)
     return measured, report.measure(
         folder, fmax_mhz=measured.fmax_mhz, comb=measured.comb, ff=measured.ff, ebr=measured.ebr,
         dsp=measured.dsp, provenance={"bitstream": {
             "board": board.name, "date": datetime.date.today().isoformat(), "seed": seed,
-            "target_mhz": measured.target_mhz, "timing_met": measured.met, "baud": baud,
+            "clock_mhz": mhz or plan.clock_mhz, "target_mhz": measured.target_mhz,
+            "timing_met": measured.met, "baud": baud,
             "tools": flow.versions()}})
 
 

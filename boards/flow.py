@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["DONT_CARE", "FlowError", "Measured", "TooLarge", "measure", "options", "run",
-           "tool", "versions"]
+__all__ = ["DONT_CARE", "FlowError", "Measured", "TooLarge", "measure", "options", "pack",
+           "run", "tool", "versions"]
 
 # No memory of ours is read at an address while that is written, but Amaranth
 # promises the old value for that case and Yosys would pay 38 LUTs and 44 flip-flops a block RAM.
@@ -140,29 +140,42 @@ def run(plan, folder, step=nullcontext):
     for stale in ("top.bit", "top.failed-timing.bit", "top.svf", "top.report.json", "top.tim"):
         (folder / stale).unlink(missing_ok=True)
     plan.extract(folder)
-    script = [shlex.split(line) for line in plan.files["build_top.sh"].splitlines()
-              if line.startswith('"$')]
-    commands = {words[0].lstrip("$"): words[1:] for words in script}
-    for variable, (what, log) in STEPS.items():
-        name = variable.lower().replace("_", "-")
-        command = [*shlex.split(tool(name)), *commands[variable]]
-        if variable == "ECPPACK":
-            command = [{"top.bit": "top.partial.bit"}.get(word, word) for word in command]
-        with step(what), (folder / f"{name}.out").open("w") as out:
-            code = subprocess.run(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT,
-                                  check=False).returncode
-        if code:
-            text = "\n".join(path.read_text(errors="replace") for path in
-                             (folder / log, folder / f"{name}.out") if path.exists())
-            short = _shortage(text)
-            if short:
-                raise TooLarge(short)
-            error = FlowError(f"{what} failed with exit code {code}, see {folder / log}")
-            error.log = "\n".join(text.splitlines()[-12:])
-            raise error
+    for variable in STEPS:
+        _call(plan, variable, folder, step)
     measured = measure(json.loads((folder / "top.report.json").read_text()))
     if not measured.met:
         (folder / "top.svf").unlink(missing_ok=True)
     (folder / "top.partial.bit").rename(
         folder / ("top.bit" if measured.met else "top.failed-timing.bit"))
     return measured
+
+
+def pack(plan, folder, step=nullcontext):
+    """The last step of :func:`run` alone: ``folder/top.bit`` from ``folder/top.config``."""
+    folder = Path(folder)
+    _call(plan, "ECPPACK", folder, step)
+    (folder / "top.partial.bit").rename(folder / "top.bit")
+
+
+def _call(plan, variable, folder, step):
+    """Run one of the ``STEPS`` as the build plan's script says."""
+    what, log = STEPS[variable]
+    script = [shlex.split(line) for line in plan.files["build_top.sh"].splitlines()
+              if line.startswith('"$')]
+    words = next(words[1:] for words in script if words[0] == f"${variable}")
+    name = variable.lower().replace("_", "-")
+    command = [*shlex.split(tool(name)), *words]
+    if variable == "ECPPACK":
+        command = [{"top.bit": "top.partial.bit"}.get(word, word) for word in command]
+    with step(what), (folder / f"{name}.out").open("w") as out:
+        code = subprocess.run(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT,
+                              check=False).returncode
+    if code:
+        text = "\n".join(path.read_text(errors="replace") for path in
+                         (folder / log, folder / f"{name}.out") if path.exists())
+        short = _shortage(text)
+        if short:
+            raise TooLarge(short)
+        error = FlowError(f"{what} failed with exit code {code}, see {folder / log}")
+        error.log = "\n".join(text.splitlines()[-12:])
+        raise error

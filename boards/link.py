@@ -8,8 +8,10 @@
 """
 
 from amaranth import *
-from amaranth.lib import fifo, memory, stream, wiring
+from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
+
+from hw.memory import READ_LATENCY, Rom
 
 from . import protocol
 from .frame import FrameReceiver, FrameSender
@@ -52,6 +54,8 @@ class Link(wiring.Component):
         self.uart = uart
         self.patience = patience
         self.image_bytes = 3 * identity.side ** 2
+        # With an init file like the weights, so that it can be swapped with them.
+        self.rom = Rom("identity", 8, identity.encode())
         super().__init__({
             "rx": In(1, init=1), "tx": Out(1, init=1),
             "image": Out(stream.Signature(PIXEL)),
@@ -61,7 +65,7 @@ class Link(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        classes, identity = self.identity.classes, self.identity.encode()
+        classes = self.identity.classes
 
         m.submodules.uart_rx = uart_rx = UartReceiver(self.uart)
         # One more than a power of two: the queue's last byte sits in its output register.
@@ -98,7 +102,7 @@ class Link(wiring.Component):
                         refuse(fault)
                     with m.Elif(asked.kind == Kind.IDENTIFY):
                         with m.If(asked.length == 0):
-                            answer(Kind.IDENTIFY, len(identity))
+                            answer(Kind.IDENTIFY, len(self.rom.words))
                         with m.Else():
                             refuse(Fault.LENGTH)
                     with m.Elif(asked.kind == Kind.CLASSIFY):
@@ -134,16 +138,15 @@ class Link(wiring.Component):
 
         # The payload's bytes come from memories: address, memory, register, offer. The line takes
         # tens of cycles a byte, so one at a time is enough.
-        m.submodules.identity = rom = memory.Memory(shape=8, depth=len(identity),
-                                                    init=list(identity))
-        letter = rom.read_port()
-        index, age = Signal(range(max(len(identity), 4 * classes + 4))), Signal(2)
+        m.submodules.identity = letter = self.rom
+        index, age = Signal(range(max(len(letter.words), 4 * classes + 4))), Signal(2)
+        ripe = READ_LATENCY + 1
         m.d.comb += [letter.addr.eq(index), score_store.index.eq(index),
-                     sender.payload.valid.eq(age == 2)]
+                     sender.payload.valid.eq(age == ripe)]
         m.d.sync += sender.payload.p.eq(Mux(
             kind == Kind.ERROR, why,
             Mux(kind == ANSWER + Kind.IDENTIFY, letter.data, score_store.byte)))
-        with m.If(age != 2):
+        with m.If(age != ripe):
             m.d.sync += age.eq(age + 1)
         with m.Elif(sender.payload.ready):
             m.d.sync += [age.eq(0), index.eq(index + 1)]

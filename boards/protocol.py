@@ -166,6 +166,7 @@ class Identity:
     version: int = VERSION
 
     _fixed = struct.Struct("<BHHI16s")
+    _padding = 256  # bytes: networks with other names still have identities of one length
 
     def __post_init__(self):
         if len(self.digest) != 32 or set(self.digest) - set("0123456789abcdef"):
@@ -182,8 +183,9 @@ class Identity:
     def encode(self):
         """Payload of an ``IDENTIFY`` answer."""
         text = "\n".join([self.network, *self.class_names]).encode()
-        return self._fixed.pack(self.version, self.side, self.classes, self.clock_khz,
-                                bytes.fromhex(self.digest)) + text
+        payload = self._fixed.pack(self.version, self.side, self.classes, self.clock_khz,
+                                   bytes.fromhex(self.digest)) + text
+        return payload + bytes(-len(payload) % self._padding)
 
     @classmethod
     def decode(cls, payload):
@@ -193,7 +195,7 @@ class Identity:
                                f"this program version {VERSION}")
         try:
             version, side, classes, khz, digest = cls._fixed.unpack_from(payload)
-            network, *names = payload[cls._fixed.size:].decode().split("\n")
+            network, *names = payload[cls._fixed.size:].rstrip(b"\0").decode().split("\n")
             return cls(network, side, classes, khz, digest.hex(), tuple(names), version)
         except (struct.error, ValueError) as error:
             raise DamagedFrame(f"the board's identity can't be read ({error})") from None

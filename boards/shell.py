@@ -37,13 +37,18 @@ class Shell(wiring.Component):
         self.pipeline = pipeline
         self.identity = identity
         self.uart = uart
-        self.patience = patience or int(PATIENCE * identity.clock_khz * 1000)
+        self.link = Link(identity, uart, patience or int(PATIENCE * identity.clock_khz * 1000))
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "lights": Out(LIGHTS)})
+
+    @property
+    def roms(self):
+        """Every read-only memory with an init file."""
+        return [*self.pipeline.roms, self.link.rom]
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.pipeline = pipeline = self.pipeline
-        m.submodules.link = link = Link(self.identity, self.uart, self.patience)
+        m.submodules.link = link = self.link
         wiring.connect(m, link.image, pipeline.image)
         wiring.connect(m, pipeline.scores, link.scores)
 

@@ -227,7 +227,7 @@ def test_the_flow_makes_a_bitstream(tmp_path):
         Top(shell, Pll.at(25, 100)), do_build=False, **flow.options(1, 0x12345678))
     measured = flow.run(plan, tmp_path)
     assert measured.met and measured.target_mhz == 100
-    # The queue and the image; the collision logic of either would be 150 cells.
-    assert measured.ebr == 2 and measured.dsp == 0 and measured.comb < 1400
+    # The queue, the image and the identity; collision logic would be 150 cells each.
+    assert measured.ebr == 3 and measured.dsp == 0 and measured.comb < 1400
     assert (tmp_path / "top.bit").stat().st_size > 10_000
     shutil.rmtree(tmp_path)

@@ -1,0 +1,124 @@
+"""Contents of the read-only memories in a routed design: where they lie, and other ones instead.
+
+Yosys spreads a memory over block RAMs and nextpnr writes each one's bits into the configuration as
+a block ``.bram_init``. Synthesised alone, a memory spreads the same way, so its old contents say
+which blocks are its own and its new ones what to write there.
+"""
+
+import json
+import re
+import subprocess
+
+from hw.memory import SOURCE
+
+from .flow import FlowError, tool
+
+__all__ = ["SwapError", "block_rams", "swapped"]
+
+BLOCK = re.compile(r"^\.bram_init (\d+)\n((?:[0-9a-f]{3}\s+)+)", re.M)
+TYPES = ("DP16KD", "PDPW16KD")
+
+
+class SwapError(ValueError):
+    """The contents can't be swapped; the message is one sentence for the user."""
+
+
+def _instance(rom):
+    return (f'signstream_rom #(.WIDTH({rom.width}), .DEPTH({len(rom.words)}), '
+            f'.ADDR({len(rom.addr)}), .FILE("{rom.path}")) {rom.name} '
+            f'(.clk(clk), .addr({rom.name}_addr), .data({rom.name}_data));')
+
+
+def _words(parameters):
+    """The 2,048 words of 9 bits that nextpnr makes of a cell's ``INITVAL_00`` to ``INITVAL_3F``:
+    each holds 16 words of 18 bits, 20 bits apart (nextpnr, ``ecp5/bitstream.cc``)."""
+    words = []
+    for row in range(64):
+        bits = parameters.get(f"INITVAL_{row:02X}", "").replace("x", "0")
+        value = int(bits or "0", 2)
+        for start in range(0, 320, 20):
+            words += [value >> start & 0x1FF, value >> start + 9 & 0x1FF]
+    return tuple(words)
+
+
+def block_rams(roms, folder):
+    """Block RAMs of read-only memories, by Yosys.
+
+    Parameters
+    ----------
+    roms : list of hw.memory.Rom
+    folder : Path
+        Where the files for Yosys go.
+
+    Returns ``{(name of the memory, name of the cell): (parameters, words)}`` with the 2,048 words
+    of 9 bits of each block RAM.
+
+    Raises
+    ------
+    FlowError
+        Yosys is missing or failed.
+    """
+    (folder / "weights").mkdir(parents=True, exist_ok=True)
+    ports, instances = ["input clk"], []
+    for rom in roms:
+        (folder / rom.path).write_text(rom.hex())
+        ports += [f"input [{len(rom.addr) - 1}:0] {rom.name}_addr",
+                  f"output [{rom.width - 1}:0] {rom.name}_data"]
+        instances.append(_instance(rom))
+    (folder / "roms.v").write_text(
+        f"module roms({', '.join(ports)});\n" + "\n".join(instances) + "\nendmodule\n")
+    (folder / SOURCE.name).write_text(SOURCE.read_text())
+    (folder / "roms.ys").write_text(f"read_verilog {SOURCE.name} roms.v\n"
+                                    "synth_ecp5 -top roms\nwrite_json roms.json\n")
+    command = [*tool("yosys").split(), "-q", "-l", "roms.rpt", "roms.ys"]
+    if subprocess.run(command, cwd=folder, check=False, capture_output=True).returncode:
+        raise FlowError(f"synthesis of the memories failed, see {folder / 'roms.rpt'}")
+    cells = json.loads((folder / "roms.json").read_text())["modules"]["roms"]["cells"]
+    found = {}
+    for path, cell in cells.items():
+        if cell["type"] in TYPES:
+            rom, _, name = path.partition(".")
+            settings = {k: v for k, v in cell["parameters"].items() if "INITVAL" not in k}
+            found[rom, name] = ({**settings, "type": cell["type"]}, _words(cell["parameters"]))
+    return found
+
+
+def swapped(config, old, new):
+    """nextpnr's configuration ``config`` with the block RAMs ``new`` in place of ``old``, both
+    from :func:`block_rams`.
+
+    Raises
+    ------
+    SwapError
+        The memories spread in another way, or the old ones aren't in the configuration.
+    """
+    spread = [{key: settings for key, (settings, _) in cells.items()} for cells in (old, new)]
+    if spread[0] != spread[1]:
+        odd = sorted({key[0] for key in spread[0].keys() | spread[1].keys()
+                      if spread[0].get(key) != spread[1].get(key)})
+        raise SwapError(f"the memories {', '.join(odd)} take other block RAMs with the new "
+                        f"contents; place and route again with `python -m boards.build`")
+    wanted, count = {}, {}
+    for key, (_, words) in old.items():
+        if wanted.setdefault(words, new[key][1]) != new[key][1]:
+            raise SwapError(f"two block RAMs of the routed design hold the same contents (one is "
+                            f"of {key[0]}); place and route again with `python -m boards.build`")
+        count[words] = count.get(words, 0) + 1
+    seen = dict.fromkeys(count, 0)
+
+    def replace(match):
+        words = tuple(int(word, 16) for word in match[2].split())
+        if words not in wanted:
+            return match[0]
+        seen[words] += 1
+        values = iter(wanted[words])
+        return f".bram_init {match[1]}\n" + re.sub(r"[0-9a-f]{3}", lambda _: f"{next(values):03x}",
+                                                   match[2])
+
+    config = BLOCK.sub(replace, config)
+    for (rom, _), (_, words) in old.items():
+        if seen[words] != count[words]:
+            raise SwapError(f"the routed design doesn't hold the weights of its own build "
+                            f"({rom} isn't in it); build it again with `python -m boards.build`")
+    return config
+

@@ -1,0 +1,175 @@
+"""Other weights in a routed design: the configuration is the one that place and route would make."""
+
+import json
+
+import numpy as np
+import pytest
+from amaranth import *
+from amaranth.lib import io
+
+from boards import flow
+from boards.build import build
+from boards.contents import SwapError, block_rams, swapped
+from boards.swap import main
+from boards.ulx3s import Board
+from gen import report
+from gen.package import Package
+from gen.plan import Plan
+from hw.memory import Rom
+from tests.boards import tiny
+from tests.hw.tiny import unused
+
+BOARD = Board.named("ulx3s-25f")
+
+
+class Readout(Elaboratable):
+    """Memories whose bits all reach a light."""
+
+    def __init__(self, roms):
+        self.roms = roms
+
+    def elaborate(self, platform):
+        m = Module()
+        address, parity = Signal(10), Signal()
+        m.submodules += self.roms
+        m.d.comb += [rom.addr.eq(address) for rom in self.roms]
+        m.d.sync += [address.eq(address + 1), parity.eq(Cat(rom.data for rom in self.roms).xor())]
+        m.submodules.light = light = io.Buffer("o", platform.request("led", 0, dir="-"))
+        m.d.comb += light.o.eq(parity)
+        return m
+
+
+def roms(seed, zero_bits=6):
+    """Narrow, wide and deep; the narrow one's upper bits are always 0 in this network."""
+    rng = np.random.default_rng(seed)
+
+    def words(width, depth):
+        return [int.from_bytes(rng.bytes(16), "little") % (1 << width) for _ in range(depth)]
+    return [unused(rom) for rom in (
+        Rom("narrow", 20, words(20 - zero_bits, 160)), Rom("wide", 96, words(96, 354)),
+        Rom("deep", 5, words(5, 1024)))]
+
+
+@pytest.fixture(scope="module")
+def routed(tmp_path_factory):
+    """``seed -> (configuration, folder)`` through the real tools, half a minute each."""
+    def make(seed, **options):
+        folder = tmp_path_factory.mktemp("routed")
+        plan = BOARD.create().build(Readout(roms(seed, **options)), do_build=False,
+                                    **flow.options(1))
+        flow.run(plan, folder)
+        return (folder / "top.config").read_text()
+    return make
+
+
+@pytest.fixture(scope="module")
+def first(routed):
+    return routed(1)
+
+
+def test_a_swapped_configuration_is_the_routed_one(routed, first, tmp_path):
+    """The second contents use bits that are constant in the first."""
+    old, new = (block_rams(roms(*of), tmp_path / str(of)) for of in ((1,), (2, 0)))
+    second = routed(2, zero_bits=0)
+    assert first != second
+    assert swapped(first, old, new) == second
+    assert swapped(second, new, old) == first
+
+
+def test_contents_that_are_not_there_are_refused(first, tmp_path):
+    old, other = (block_rams(roms(seed), tmp_path / str(seed)) for seed in (3, 4))
+    with pytest.raises(SwapError, match="doesn't hold the weights of its own build"):
+        swapped(first, old, other)
+
+
+def test_memories_of_another_shape_are_refused(first, tmp_path):
+    old = block_rams(roms(1), tmp_path / "old")
+    fewer = block_rams(roms(1)[:2] + [unused(Rom("deep", 5, [1, 2, 3]))], tmp_path / "new")
+    with pytest.raises(SwapError, match="the memories deep take other block RAMs"):
+        swapped(first, old, fewer)
+
+
+def test_contents_that_cannot_be_told_apart_are_refused(tmp_path):
+    same = [3, 5, 9] * 30
+    old, new = (block_rams([unused(Rom("a", 4, same)), unused(Rom("b", 4, other))],
+                           tmp_path / str(other[0])) for other in (same, same[1:] + [0]))
+    with pytest.raises(SwapError, match="two block RAMs of the routed design hold the same"):
+        swapped("", old, new)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Build folders of two networks that differ in their weights."""
+    made = []
+    for seed in (5, 6):
+        one = tiny.plan()
+        package = Package.random(one.network, seed)
+        package = Package(package.network, package.weights, tiny.NAMES, package.training)
+        made.append(tmp_path / f"build{seed}")
+        made[-1].mkdir()
+        tiny.save(Plan(package, one.lanes, one.device), made[-1])
+    return made
+
+
+def command(new, old):
+    return main(["--build", str(new), "--from", str(old), "--board", BOARD.name])
+
+
+def pretend(folder, met=True):
+    """A report that says there's a bitstream."""
+    report.measure(folder, provenance={"bitstream": {
+        "board": BOARD.name, "timing_met": met, "clock_mhz": 100.0, "baud": 2_000_000,
+        "seed": 1}})
+
+
+def test_only_a_bitstream_that_met_its_clock_is_swapped(folders, capsys):
+    old, new = folders
+    for prepare in (lambda: None, lambda: pretend(old, met=False)):
+        prepare()
+        assert command(new, old) == 2
+        assert ("holds no bitstream for ulx3s-25f that meets its clock; make one with `python -m "
+                "boards.build" in capsys.readouterr().err)
+
+
+def test_other_gateware_is_refused_with_what_differs(folders, capsys):
+    old, new = folders
+    pretend(old)
+    one = Plan.load(new)
+    fields = one.network.to_dict()
+    network = type(one.network).from_dict({**fields, "shifts": [3] * len(fields["shifts"])})
+    package = Package.random(network, 1)
+    package = Package(network, package.weights, tiny.NAMES, package.training)
+    tiny.save(Plan(package, one.lanes, one.device), new)
+    assert command(new, old) == 2
+    error = capsys.readouterr().err
+    assert "need different gateware: their shifts differ; place and route with" in error
+    assert not (new / BOARD.name).exists()
+
+
+def test_a_routed_folder_without_its_files_is_refused(folders, capsys):
+    old, new = folders
+    pretend(old)
+    assert command(new, old) == 2
+    assert "top.config is gone; build" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_swapped_bitstream_is_the_routed_one(folders):
+    """A whole board design with either network through the real tools: minutes."""
+    old, new = folders
+    for folder in folders:
+        measured, _ = build(folder, BOARD, mhz=50)
+        assert measured.met
+    out = new / BOARD.name
+    want = {name: (out / name).read_bytes() for name in ("top.config", "top.bit", "top.svf")}
+    for name in want:
+        (out / name).unlink()
+    before = report.read(new)
+    tiny.save(Plan.load(new), new)
+    assert command(new, old) == 0
+    assert {name: (out / name).read_bytes() for name in want} == want
+    after = report.read(new)
+    swap = after["provenance"]["bitstream"].pop("swapped")
+    assert swap["routed_digest"] == Plan.load(old).digest
+    assert json.dumps(after["resources"]) == json.dumps(before["resources"])
+    assert after["fmax_mhz"] == before["fmax_mhz"]
