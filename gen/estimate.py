@@ -74,7 +74,7 @@ def estimate_resources(schedule):
                for k in range(1, ceil_log2(lanes.inputs) + 1))
     ff = (dots * (tree + 2 * schedule.acc_bits) + lanes.groups * step
           + units * (schedule.acc_bits * 4 + 9 * width) + word * (1 + lanes.groups // 4)
-          + lanes.groups * lanes.inputs * lanes.result_channels + 3000)
+          + 2 * lanes.groups * lanes.inputs * lanes.result_channels + 3000)
     ebr = sum(block_rams(width, depth) * copies for _, width, depth, copies in
               _memories(schedule))
     return {"comb": int(comb), "ff": int(ff), "ebr": ebr, "dsp": units // 2}

@@ -19,13 +19,14 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .dot import Dot
-from .memory import Rom
+from .memory import READ_LATENCY, Rom
 from .pipe import copies, delayed
 from .target import repeated
 
-__all__ = ["SELECT_LATENCY", "ArrayUnit", "GroupUnit", "array_dot", "step_layout"]
+__all__ = ["SELECT_LATENCY", "WEIGHT_LATENCY", "ArrayUnit", "GroupUnit", "array_dot", "step_layout"]
 
 SELECT_LATENCY = 3  # cycles from a selection to the word
+WEIGHT_LATENCY = READ_LATENCY + 1  # cycles from a weight address to the weights in a group
 FAN_IN = 4          # groups behind a multiplexer: two LUT4 a bit
 
 
@@ -67,9 +68,9 @@ class GroupUnit(wiring.Component):
     x : ``In(step)``, y : ``Out(step)``
         A step, and the same one cycle later for the next group.
     w_addr, w_next : In, Out
-        Weight address, ``READ_LATENCY`` cycles ahead of ``x``, and the same one cycle later.
+        Weight address, ``WEIGHT_LATENCY`` cycles ahead of ``x``, and the same one cycle later.
     weights : In
-        Inversion bits together with ``x``, ``[result channel][kernel column][channel]``.
+        Inversion bits one cycle ahead of ``x``, ``[result channel][kernel column][channel]``.
     results : ``Out(word)``
         The sums of the last finished steps, ``dot.latency`` cycles after ``x.last``.
     """
@@ -85,6 +86,8 @@ class GroupUnit(wiring.Component):
         control = delayed(m, Cat(self.x.shift, self.x.last | ~self.x.active, self.x.last),
                           dot.latency - 2, state=True)
         control = copies(m, control, lanes.pixels, platform)
+        # A register on the way: block RAM may lie far from the dot products of all pixels.
+        weights = delayed(m, self.weights, 1)
         for p in range(lanes.pixels):
             codes = Cat(self.x.codes[p + dx] for dx in range(3))
             for j in range(lanes.result_channels):
@@ -92,7 +95,7 @@ class GroupUnit(wiring.Component):
                                 platform)
                 m.d.comb += [
                     Value.cast(unit.x).eq(codes),
-                    unit.invert.eq(self.weights.word_select(j, lanes.inputs)),
+                    unit.invert.eq(weights.word_select(j, lanes.inputs)),
                     Cat(unit.shift, unit.clear, unit.capture).eq(control[p]),
                     self.results[p][j].eq(unit.result)]
         return m
@@ -105,7 +108,7 @@ class ArrayUnit(wiring.Component):
     -------
     x : ``In(step)``
     w_addr : In
-        Weight address, ``READ_LATENCY`` cycles ahead of ``x``.
+        Weight address, ``WEIGHT_LATENCY`` cycles ahead of ``x``.
     select : ``In(range(groups))``
         Group whose word is wanted. Group g may be selected from ``dot.latency - 1 + g`` cycles
         after ``x.last`` until one step's worth of cycles later.

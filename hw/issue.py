@@ -1,15 +1,15 @@
 """Issue sequencer: counts out the steps of a frame, one a cycle.
 
 Cycle numbers (``t0`` is the step's own cycle): map address at ``t3``, map word at ``t6``,
-codes in the first group of the array at ``t7``, weight address at ``t5``, weights at ``t7``.
+codes in the first group of the array at ``t7``, weight address at ``t4``, weights at ``t7``.
 """
 
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from .array import WEIGHT_LATENCY
 from .maps import COLUMN_LATENCY
-from .memory import READ_LATENCY
 from .pipe import delayed
 from .schedule import LayerTable
 
@@ -38,7 +38,7 @@ class IssueSequencer(wiring.Component):
     source : ``Out(StructLayout)``
         What the window does with the words (at ``t5``).
     weights : ``Out``
-        Weight address (at ``t5``).
+        Weight address (at ``t4``).
     control : ``Out(StructLayout)``
         ``active``, ``shift``, ``last`` of the step (at ``t7``, together with the codes).
     """
@@ -163,7 +163,7 @@ class IssueSequencer(wiring.Component):
         ]
         weights = Signal(self.weights.shape())
         m.d.sync += weights.eq(w_base + k)
-        m.d.comb += self.weights.eq(delayed(m, weights, ARRAY_DELAY - READ_LATENCY - 1))
+        m.d.comb += self.weights.eq(delayed(m, weights, ARRAY_DELAY - WEIGHT_LATENCY - 1))
 
         control = Signal(self.control_layout)
         m.d.comb += [

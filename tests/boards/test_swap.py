@@ -1,4 +1,4 @@
-"""Other weights in a routed design: the configuration is the one that place and route would make."""
+"""Other weights in a routed design: the configuration is what place and route would make."""
 
 import json
 

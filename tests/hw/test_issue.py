@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
+from hw.array import WEIGHT_LATENCY
 from hw.issue import ADDRESS_DELAY, ARRAY_DELAY, IssueSequencer
 from hw.maps import COLUMN_LATENCY
-from hw.memory import READ_LATENCY
 from hw.schedule import LayerTable
 from tests.hw.tiny import ARRAYS, SMALLEST, schedule_of
 from tests.streams import simulate
@@ -41,7 +41,7 @@ def steps_of(layer):
 
 
 DELAYS = {"address": ADDRESS_DELAY, "left": ADDRESS_DELAY, "right": ADDRESS_DELAY,
-          "source": ADDRESS_DELAY + COLUMN_LATENCY - 1, "weights": ARRAY_DELAY - READ_LATENCY,
+          "source": ADDRESS_DELAY + COLUMN_LATENCY - 1, "weights": ARRAY_DELAY - WEIGHT_LATENCY,
           "control": ARRAY_DELAY}
 
 
