@@ -19,6 +19,7 @@ from .protocol import BAUD
 from .shell import Shell, Top
 from .uart import Uart
 from .ulx3s import BOARDS, Board
+from .weights import weight_source
 
 __all__ = ["BuildError", "build", "design", "gateware", "main", "record"]
 
@@ -70,9 +71,10 @@ def design(plan, board, mhz=None, baud=BAUD):
         pll = Pll.at(board.clock_mhz, mhz or plan.clock_mhz)
         uart = Uart.at(baud, pll.output_mhz * 1e6)
         identity = identity_of(plan, pll.output_mhz)
+        weights = weight_source(plan, board, pll.output_mhz)
     except ValueError as error:
         raise BuildError(str(error)) from None
-    return Top(Shell(plan.create(), identity, uart), pll, board.high)
+    return Top(Shell(plan.create(), identity, uart, weights=weights), pll, board.high)
 
 
 def gateware(plan, top, platform, seed):
@@ -129,7 +131,7 @@ def record(folder, board, results=RESULTS):
                          "only those are recorded")
     results = Path(results)
     results.mkdir(parents=True, exist_ok=True)
-    path = results / f"{measured['network']}-{board.name}.json"
+    path = results / f"{measured['network']}-{board.full_name}.json"
     path.write_text(json.dumps(measured, indent=2) + "\n")
     return path
 

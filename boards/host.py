@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import struct
 import sys
 import time
 from collections import deque
@@ -12,7 +13,18 @@ import numpy as np
 
 from . import protocol
 from .cli import parsed
-from .protocol import ANSWER, BAUD, PATIENCE, DamagedFrame, Fault, Frame, Identity, Kind
+from .protocol import (
+    ANSWER,
+    BAUD,
+    CHUNK,
+    PATIENCE,
+    DamagedFrame,
+    Fault,
+    Frame,
+    Identity,
+    Kind,
+    padded,
+)
 
 __all__ = ["Answers", "Board", "BoardError", "Refused", "load_image", "main"]
 
@@ -22,7 +34,12 @@ class BoardError(RuntimeError):
 
 
 class Refused(BoardError):
-    """The board, or this program, didn't understand the other; asking again may help."""
+    """The board, or this program, didn't understand the other; asking again may help. ``fault`` is
+    the board's reason, if it gave one."""
+
+    def __init__(self, sentence, fault=None):
+        super().__init__(sentence)
+        self.fault = fault
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +123,8 @@ class Board:
                 raise BoardError(f"{self.port} gave no answer within {self.timeout:g} s; is the "
                                  f"board configured with a signstream bitstream of this baud rate?")
             if frame.kind == Kind.ERROR:
-                raise Refused(f"the board refused the question: {_reason(frame.payload)}")
+                raise Refused(f"the board refused the question: {_reason(frame.payload)}",
+                              frame.payload[0] if frame.payload else None)
             if (frame.kind, frame.sequence) == (kind + ANSWER, sequence):
                 return frame.payload
             # The late answer to a question that was given up.
@@ -139,6 +157,39 @@ class Board:
         busy = cycles / (1000 * self.identity.clock_khz)  # seconds
         self._ahead = int(busy * self._line.baudrate / 10 + answer < protocol.QUEUE // 2)
         return scores, cycles
+
+    def ready(self):
+        """Whether the board has all weights; one that streams none always has."""
+        try:
+            self._receive(self._send(Kind.CHECK))
+        except Refused as error:
+            if error.fault == Fault.WEIGHTS:
+                return False
+            raise
+        return True
+
+    def load(self, weights, say=lambda done, total: None):
+        """Send the weights of a design that streams them, the bytes of its ``weights/sdram.bin``,
+        unless the board has them already. ``say`` is told the bytes sent and the total."""
+        if self.ready():
+            return
+        weights = padded(weights)
+        for start in range(0, len(weights), CHUNK):
+            self._load_chunk(struct.pack("<I", start) + weights[start:start + CHUNK])
+            say(min(start + CHUNK, len(weights)), len(weights))
+        if not self.ready():
+            raise BoardError(f"{self.port}: the board's SDRAM gave back other weights than were "
+                             f"sent; they are of another build, or the memory or its clock fails")
+
+    def _load_chunk(self, payload):
+        # A frame that's damaged or too early is sent again; in whole bursts that changes nothing.
+        for left in (2, 1, 0):
+            try:
+                return self._receive(self._send(Kind.LOAD, payload))
+            except Refused as error:
+                again = error.fault in (None, Fault.HEADER, Fault.BODY, Fault.LATE, Fault.BUSY)
+                if not left or not again:
+                    raise
 
     def classify(self, images):
         """:class:`Answers` for ``images``, uint8[n, 3, side, side], red first."""
@@ -233,6 +284,21 @@ def _check_build(identity, folder):
                          f"{wanted[:8]} of {folder}; program that folder's bitstream first")
 
 
+def _load(board, folder):
+    """Weights from the build folder, if they are missing."""
+    path = Path(folder or "") / "weights" / "sdram.bin"
+    if not folder or not path.exists():
+        if not board.ready():
+            raise BoardError("the board waits for its weights; name its build folder with --build")
+        return
+
+    def say(done, total):
+        if sys.stderr.isatty() or done == total:
+            print(f"\rweights: {done:,} of {total:,} bytes", file=sys.stderr, flush=True,
+                  end="\n" if done == total else "")
+    board.load(path.read_bytes(), say)
+
+
 def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m boards.host", formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -275,6 +341,8 @@ def _run(options):
             _check_build(identity, options.build)
         names = list(identity.class_names) or [f"class {j}" for j in range(identity.classes)]
         images = [load_image(path, identity.side) for path in options.images]
+        if images or options.throughput:
+            _load(board, options.build)
         report = {"port": options.port, "board": asdict(identity), "images": []}
         if images:
             answers = board.classify(np.stack(images))

@@ -34,6 +34,8 @@ class Link(wiring.Component):
     uart : uart.Uart
     patience : int
         Clock cycles without a byte after which a frame that has begun is given up.
+    streamed : bool
+        The design streams weights; without, ``LOAD`` is refused and every ``CHECK`` is right.
 
     Members
     -------
@@ -43,14 +45,16 @@ class Link(wiring.Component):
         One pixel per transfer, row by row.
     scores : ``In(stream.Signature(SCORE))``
         One score per transfer, class 0 first.
+    load : ``Out(stream.Signature(8, always_ready=True))``, load_begin, lost, check, checked, good
+        To :class:`boards.weights.WeightSource`, only with ``streamed``.
     busy : ``Out(1)``
         The pipeline has an image.
     refused : ``Out(1)``
         The last frame was answered with ``ERROR``.
     """
 
-    def __init__(self, identity, uart, patience):
-        self.identity = identity
+    def __init__(self, identity, uart, patience, streamed=False):
+        self.identity, self.streamed = identity, streamed
         self.uart = uart
         self.patience = patience
         self.image_bytes = 3 * identity.side ** 2
@@ -61,6 +65,9 @@ class Link(wiring.Component):
             "image": Out(stream.Signature(PIXEL)),
             "scores": In(stream.Signature(SCORE)),
             "busy": Out(1), "refused": Out(1),
+            **({"load": Out(stream.Signature(8, always_ready=True)), "load_begin": Out(1),
+                "lost": In(1), "check": Out(1), "checked": In(1), "good": In(1)}
+               if streamed else {}),
         })
 
     def elaborate(self, platform):
@@ -94,6 +101,14 @@ class Link(wiring.Component):
         def refuse(reason):
             m.d.sync += [kind.eq(Kind.ERROR), length.eq(1), why.eq(reason), self.refused.eq(1)]
 
+        good, checked, check = Const(1), Const(1), Signal()
+        if self.streamed:
+            good, checked = self.good, self.checked
+            m.d.comb += [self.load.payload.eq(receiver.payload.payload),
+                         self.load.valid.eq(receiver.payload.valid & (asked.kind == Kind.LOAD)),
+                         self.load_begin.eq(receiver.verdict.valid & receiver.verdict.ready),
+                         self.check.eq(check)]
+
         with m.FSM():
             with m.State("listen"):
                 with m.If(receiver.verdict.valid):
@@ -106,13 +121,39 @@ class Link(wiring.Component):
                         with m.Else():
                             refuse(Fault.LENGTH)
                     with m.Elif(asked.kind == Kind.CLASSIFY):
-                        with m.If(asked.length == self.image_bytes):
+                        with m.If(~good):
+                            refuse(Fault.WEIGHTS)
+                        with m.Elif(asked.length == self.image_bytes):
                             answer(Kind.CLASSIFY, 4 * classes + 4)
                             m.next = "start"
                         with m.Else():
                             refuse(Fault.LENGTH)
+                    with m.Elif(asked.kind == Kind.CHECK):
+                        with m.If(asked.length != 0):
+                            refuse(Fault.LENGTH)
+                        with m.Else():
+                            m.d.comb += check.eq(~good)
+                            m.next = "check"
+                    if self.streamed:
+                        with m.Elif(asked.kind == Kind.LOAD):
+                            with m.If(self.lost):
+                                refuse(Fault.BUSY)
+                            with m.Elif((asked.length[:4] == 4) & (asked.length != 4)):
+                                answer(Kind.LOAD, 0)
+                            with m.Else():
+                                refuse(Fault.LENGTH)
                     with m.Else():
                         refuse(Fault.KIND)
+
+            with m.State("check"):                  # `checked` falls in this cycle
+                m.next = "checking"
+
+            with m.State("checking"):
+                with m.If(checked):
+                    answer(Kind.CHECK, 0)
+                    with m.If(~good):
+                        refuse(Fault.WEIGHTS)
+                    m.next = "answer"
 
             with m.State("start"):
                 m.d.comb += [image_store.start.eq(1), score_store.start.eq(1)]

@@ -17,6 +17,10 @@ question        kind      payload                         answer (kind + 0x80)
 ``IDENTIFY``    ``0x01``  none                            :class:`Identity`
 ``CLASSIFY``    ``0x02``  uint8[side, side, 3] RGB rows   int32[classes] scores, uint32 cycles
                                                           from first pixel to last score
+``LOAD``        ``0x03``  uint32 offset, uint8[16 k]      none; weights of a design that streams
+                          from there on                   them, in any order, before ``CHECK``
+``CHECK``       ``0x04``  none                            none once all weights are there and
+                                                          right: only then images are classified
 anything else                                             ``ERROR`` ``0xFF``, one byte of
                                                           :class:`Fault`
 ==============  ========  ==============================  =====================================
@@ -30,9 +34,9 @@ from dataclasses import dataclass
 from amaranth.lib.crc import catalog
 
 __all__ = [
-    "ANSWER", "BAUD", "BODY_CRC", "HEADER_CRC", "LONGEST", "OVERHEAD", "PATIENCE", "QUEUE", "SYNC",
-    "VERSION", "DamagedFrame", "Fault", "Frame", "Identity", "Kind", "body_crc", "decode",
-    "decode_scores", "encode", "encode_image", "encode_scores",
+    "ANSWER", "BAUD", "BODY_CRC", "CHUNK", "HEADER_CRC", "LOAD_UNIT", "LONGEST", "OVERHEAD",
+    "PATIENCE", "QUEUE", "SYNC", "VERSION", "DamagedFrame", "Fault", "Frame", "Identity", "Kind",
+    "body_crc", "decode", "decode_scores", "encode", "encode_image", "encode_scores", "padded",
 ]
 
 VERSION = 1
@@ -43,6 +47,8 @@ HEADER = struct.Struct("<BBH")
 OVERHEAD = len(SYNC) + HEADER.size + 1 + 4  # bytes of a frame besides its payload
 LONGEST = 0xFFFF
 BAUD = 2_000_000  # bits/s
+CHUNK = 8192  # bytes of weights that the host sends in a frame
+LOAD_UNIT = 16  # bytes: what is written into the board's memory at a time
 PATIENCE = 0.1  # seconds without a byte after which the board gives up a frame that has begun
 QUEUE = 2048  # bytes that the board keeps while it is busy with the previous frame
 ANSWER = 0x80  # added to the kind of the question
@@ -52,6 +58,8 @@ class Kind(enum.IntEnum):
     """What a frame is."""
     IDENTIFY = 0x01
     CLASSIFY = 0x02
+    LOAD = 0x03
+    CHECK = 0x04
     ERROR = 0xFF
 
 
@@ -62,6 +70,8 @@ class Fault(enum.IntEnum):
     LATE = 3
     KIND = 4
     LENGTH = 5
+    WEIGHTS = 6
+    BUSY = 7
 
     @property
     def sentence(self):
@@ -72,6 +82,8 @@ class Fault(enum.IntEnum):
             Fault.LATE: "the frame stopped short of its announced length",
             Fault.KIND: "the frame's kind is unknown to the board",
             Fault.LENGTH: "the frame's length isn't what the board needs for its kind",
+            Fault.WEIGHTS: "its memory doesn't hold the weights of its design",
+            Fault.BUSY: "the frame came faster than the board's memory takes it",
         }[self]
 
 
@@ -199,6 +211,12 @@ class Identity:
             return cls(network, side, classes, khz, digest.hex(), tuple(names), version)
         except (struct.error, ValueError) as error:
             raise DamagedFrame(f"the board's identity can't be read ({error})") from None
+
+
+def padded(weights):
+    """Weights for ``LOAD``: the stream's bytes, filled up with zeros to whole bursts of the
+    memory."""
+    return weights + bytes(-len(weights) % LOAD_UNIT)
 
 
 def encode_image(image):

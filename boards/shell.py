@@ -24,21 +24,29 @@ class Shell(wiring.Component):
     uart : uart.Uart
     patience : int, optional
         Clock cycles without a byte after which a frame is given up; by default 0.1 s.
+    weights : weights.WeightSource, optional
+        For a pipeline that streams its weights.
 
     Members
     -------
     rx, tx : ``In(1)``, ``Out(1)``
         The serial line.
+    sdram : Out
+        Pins of the memory, only with ``weights``.
     lights : ``Out(4)``
-        Heartbeat (about 1 Hz), line active, pipeline busy, last frame refused.
+        Heartbeat (about 1 Hz; standing still while weights are missing), line active, pipeline
+        busy, last frame refused.
     """
 
-    def __init__(self, pipeline, identity, uart, patience=None):
+    def __init__(self, pipeline, identity, uart, patience=None, weights=None):
         self.pipeline = pipeline
         self.identity = identity
         self.uart = uart
-        self.link = Link(identity, uart, patience or int(PATIENCE * identity.clock_khz * 1000))
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "lights": Out(LIGHTS)})
+        self.weights = weights
+        self.link = Link(identity, uart, patience or int(PATIENCE * identity.clock_khz * 1000),
+                         weights is not None)
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "lights": Out(LIGHTS),
+                          **({"sdram": Out(weights.pins.signature)} if weights else {})})
 
     @property
     def roms(self):
@@ -54,8 +62,51 @@ class Shell(wiring.Component):
 
         beat = Signal(range(self.identity.clock_khz * 1000))
         m.d.sync += beat.eq(beat + 1)
+        if self.weights is not None:
+            m.submodules.weights = weights = self.weights
+            wiring.connect(m, weights.pins, wiring.flipped(self.sdram))
+            wiring.connect(m, weights.pieces, pipeline.weights)
+            wiring.connect(m, link.load, weights.bytes)
+            m.d.comb += [weights.begin.eq(link.load_begin), weights.check.eq(link.check),
+                         link.lost.eq(weights.lost),
+                         link.checked.eq(weights.checked), link.good.eq(weights.good)]
+            with m.If(~weights.good):
+                m.d.sync += beat.eq(beat)
         m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
         m.d.sync += self.lights.eq(Cat(beat[-1], ~(self.rx & self.tx), link.busy, link.refused))
+        return m
+
+
+class SdramPins(wiring.Component):
+    """Registers at an SDRAM's pins.
+
+    The chip's clock is turned by half a cycle, so that commands and data change as far from its
+    edges as they can. That is two cycles of read delay: out of one register, into the other.
+
+    Parameters
+    ----------
+    port : PortGroup
+        Resource ``sdram`` of ``amaranth_boards``.
+    signature : wiring.Signature
+        Of the controller's ``pins``.
+    """
+
+    def __init__(self, port, signature):
+        self.port = port
+        super().__init__({"pins": In(signature)})
+
+    def elaborate(self, platform):
+        m = Module()
+        port, pins = self.port, self.pins
+        m.submodules.clk = clk = io.DDRBuffer("o", port.clk)
+        m.d.comb += [clk.o[0].eq(0), clk.o[1].eq(1)]
+        for name, value in (("clk_en", pins.cke), ("cs", ~pins.cs_n), ("ras", ~pins.ras_n),
+                            ("cas", ~pins.cas_n), ("we", ~pins.we_n), ("ba", pins.ba),
+                            ("a", pins.a), ("dqm", pins.dqm)):
+            m.submodules[name] = register = io.FFBuffer("o", getattr(port, name))
+            m.d.comb += register.o.eq(value)
+        m.submodules.dq = dq = io.FFBuffer("io", port.dq)
+        m.d.comb += [dq.o.eq(pins.dq_o), dq.oe.eq(pins.dq_oe), pins.dq_i.eq(dq.i)]
         return m
 
 
@@ -94,6 +145,9 @@ class Top(Elaboratable):
         m.submodules.rx = rx = io.Buffer("i", uart.rx)
         m.submodules.tx = tx = io.Buffer("o", uart.tx)
         m.d.comb += [shell.rx.eq(rx.i), tx.o.eq(shell.tx)]
+        if shell.weights is not None:
+            m.submodules.sdram = sdram = SdramPins(request("sdram"), shell.weights.pins.signature)
+            wiring.connect(m, shell.sdram, sdram.pins)
         for name, wire in self.high:
             m.submodules[f"{name}_{wire}"] = pin = io.Buffer("o", getattr(request(name), wire))
             m.d.comb += pin.o.eq(1)

@@ -55,6 +55,9 @@ def swap(folder, routed, board, steps=None):
     """
     folder, routed, steps = Path(folder), Path(routed), steps or contextlib.nullcontext
     new, old = Plan.load(folder), Plan.load(routed)
+    if new.schedule.loads:
+        raise SwapError(f"{folder} streams weights, and its gateware knows their CRC; place and "
+                        f"route with `python -m boards.build`")
     source, out = routed / board.name, folder / board.name
     try:
         measured = report.read(routed)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from .build import RESULTS
+from .ulx3s import Board
 
 __all__ = ["main", "replace_table", "table"]
 
@@ -28,7 +29,7 @@ def table(results=RESULTS):
         accuracy = ("random weights" if r["accuracy"] is None
                     else f"{r['accuracy']:.2%} of {r['test_images']}")
         lines.append(
-            f"| {r['network']}, {made['board']} | {accuracy} | {r['lanes']:,}, "
+            f"| {r['network']}, {Board.named(made['board']).full_name} | {accuracy} | {r['lanes']:,}, "
             f"{measured('lane_busy'):.0%} | {measured('cycles_per_frame'):,} "
             f"| {measured('fmax_mhz'):g} MHz | **{measured('fps'):,.0f}** "
             f"| {measured('latency_us'):,.0f} us "

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+from hw.sdram import PARTS
+
+from .weights import common_part
+
 __all__ = ["BOARDS", "Board"]
 
 
@@ -11,8 +15,8 @@ class Board:
 
     ``name`` is what the command line calls it, ``platform`` the class in
     ``amaranth_boards.ulx3s``, ``clock_mhz`` the crystal, ``loader`` the name of the board in
-    openFPGALoader, ``high`` the pins to hold high: while its GPIO0 is low, the ESP32 on the board
-    may reset it.
+    openFPGALoader, ``sdram`` the memory chips that it comes with, ``high`` the pins to hold high:
+    while its GPIO0 is low, the ESP32 on the board may reset it.
     """
 
     name: str
@@ -20,7 +24,19 @@ class Board:
     platform: str
     clock_mhz: float = 25.0
     loader: str = "ulx3s"
+    sdram: tuple = ("IS42S16160G-7", "MT48LC16M16A2-75", "AS4C16M16SA-7", "AS4C32M16SB-7")
     high: tuple = (("esp32", "gpio0"),)
+
+    @property
+    def full_name(self):
+        """The name with the size of its device, such as ``ulx3s-85f``."""
+        size = self.device.removeprefix("LFE5U-").lower()
+        return self.name if self.name.endswith(size) else f"{self.name}-{size}"
+
+    @property
+    def memory(self):
+        """The part whose timing and size suit every chip that the board comes with."""
+        return common_part(PARTS[name] for name in self.sdram)
 
     def create(self):
         """A new Amaranth platform; each can be built once."""

@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <termios.h>
 #include <unistd.h>
+#include <vector>
 
 #include "Vtop.h"
 #include "verilated.h"
@@ -41,6 +42,38 @@ bool ended() {
     char byte;
     return poll(&in, 1, 0) > 0 && read(0, &byte, 1) <= 0;
 }
+
+#ifdef SDRAM_DELAY
+// What the memory chip does with commands; its timing is the controller's own tests' affair.
+struct Chip {
+    static constexpr int kBurst = 8, kAhead = 64;
+    std::vector<uint16_t> words = std::vector<uint16_t>(
+        size_t(1) << (SDRAM_BANK_BITS + SDRAM_ROW_BITS + SDRAM_COLUMN_BITS));
+    uint32_t row[1 << SDRAM_BANK_BITS] = {};
+    uint16_t coming[kAhead] = {};
+
+    uint16_t &at(unsigned bank, unsigned column) {
+        return words[((size_t(row[bank]) << SDRAM_BANK_BITS | bank) << SDRAM_COLUMN_BITS)
+                     | (column & ((1u << SDRAM_COLUMN_BITS) - 1))];
+    }
+
+    // Before a clock edge: the word on the pins.
+    uint16_t shown(long cycle) { return coming[cycle % kAhead]; }
+
+    // After a clock edge: what the pins say now.
+    void step(long cycle, const Vtop &top) {
+        const unsigned bank = top.sdram___05Fba, address = top.sdram___05Fa;
+        if (top.sdram___05Fcs_n || !top.sdram___05Fcke) return;
+        const int command = top.sdram___05Fras_n << 2 | top.sdram___05Fcas_n << 1
+                            | top.sdram___05Fwe_n;
+        if (command == 3) row[bank] = address;                             // ACTIVE
+        if (command == 4) at(bank, address) = top.sdram___05Fdq_o;         // WRITE, one word
+        for (int k = 0; command == 5 && k < kBurst; ++k)                   // READ
+            coming[(cycle + 1 + SDRAM_DELAY + k) % kAhead] =
+                at(bank, (address & ~(kBurst - 1u)) | ((address + k) & (kBurst - 1u)));
+    }
+};
+#endif
 
 struct Sender {  // bytes of the host, bit by bit
     std::deque<uint8_t> bytes;
@@ -104,6 +137,9 @@ int main(int argc, char **argv) {
     Vtop top{&context};
     Sender sender{{}, divisor};
     Listener listener{divisor};
+#ifdef SDRAM_DELAY
+    Chip chip;
+#endif
     top.rst = 0;
     top.rx = 1;
     for (long cycle = 0, quiet = 0;; ++cycle) {
@@ -117,10 +153,16 @@ int main(int argc, char **argv) {
         // so fast that they would overrun the board's queue.
         const bool busy = top.lights & 4;
         top.rx = sender.step(busy);
+#ifdef SDRAM_DELAY
+        top.sdram___05Fdq_i = chip.shown(cycle);
+#endif
         top.clk = 0;
         top.eval();
         top.clk = 1;
         top.eval();
+#ifdef SDRAM_DELAY
+        chip.step(cycle, top);
+#endif
         int heard = listener.step(top.tx);
         if (heard >= 0) {
             uint8_t byte = heard;

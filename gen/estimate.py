@@ -15,6 +15,7 @@ __all__ = ["FMAX_MHZ", "PlanTooLarge", "check_fit", "estimate_resources", "memor
 
 FMAX_MHZ = 100         # what the board design is built for
 CHAIN_FEED = 4         # LUT sites that nextpnr adds to a carry chain
+SHELL_EBR = 4          # the link's queue, image, scores and identity
 
 
 class PlanTooLarge(ValueError):
@@ -37,10 +38,9 @@ def _memories(schedule):
     """``(name, width, depth, copies)`` of every block RAM memory."""
     lanes = schedule.lanes
     columns = lanes.pixels + 2
-    words = sum(layer.out_groups * 3 * layer.slices for layer in schedule.layers)
     constants = sum(layer.out_groups for layer in schedule.layers) * lanes.groups
     return [
-        ("weights", lanes.inputs * lanes.result_channels, words, lanes.groups),
+        ("weights", lanes.inputs * lanes.result_channels, schedule.weight_depth, lanes.groups),
         ("constants", lanes.result_channels * (schedule.acc_bits + 2), constants, 1),
         ("maps", lanes.result_channels * schedule.act_bits, 2 * schedule.map_words,
          columns * lanes.subslices),
@@ -74,10 +74,10 @@ def estimate_resources(schedule):
                for k in range(1, ceil_log2(lanes.inputs) + 1))
     ff = (dots * (tree + 2 * schedule.acc_bits) + lanes.groups * step
           + units * (schedule.acc_bits * 4 + 9 * width) + word * (1 + lanes.groups // 4)
-          + 2 * lanes.groups * lanes.inputs * lanes.result_channels + 3000)
+          + 3 * lanes.groups * lanes.inputs * lanes.result_channels + 3000)
     ebr = sum(block_rams(width, depth) * copies for _, width, depth, copies in
               _memories(schedule))
-    return {"comb": int(comb), "ff": int(ff), "ebr": ebr, "dsp": units // 2}
+    return {"comb": int(comb), "ff": int(ff), "ebr": ebr + SHELL_EBR, "dsp": units // 2}
 
 
 def check_fit(schedule, device, name):

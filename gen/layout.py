@@ -8,6 +8,7 @@ of the following shift is taken off the constant, which rounds to nearest for fr
 import numpy as np
 
 from hw.pipeline import Contents
+from hw.weights import PIECE_BITS, pieces
 
 from .network import PIXEL_ZERO
 
@@ -18,6 +19,14 @@ def _words(bits):
     """Integers from ``bool[n, width]``, bit 0 first."""
     packed = np.packbits(bits, axis=1, bitorder="little")
     return [int.from_bytes(row.tobytes(), "little") for row in packed]
+
+
+def _pieces(words):
+    """What the weight stream carries (:mod:`hw.weights`), uint16, of ``bool[group, word, bit]``."""
+    groups, count, bits = words.shape
+    padded = np.zeros((count, groups, -(-bits // PIECE_BITS) * PIECE_BITS), bool)
+    padded[..., :bits] = words.transpose(1, 0, 2)
+    return np.packbits(padded.reshape(-1, PIECE_BITS), axis=1, bitorder="little").view("<u2")[:, 0]
 
 
 def _layer_inversions(weights, layer, lanes):
@@ -47,8 +56,17 @@ def contents(package, schedule):
     """The :class:`hw.pipeline.Contents` of a package on a schedule."""
     lanes, network = schedule.lanes, package.network
     layers = [(layer, package.weights[layer.name]) for layer in schedule.layers]
-    inversions = np.concatenate(
-        [_layer_inversions(weights, layer, lanes) for layer, weights in layers], axis=1)
+    streamed = {load.layer for load in schedule.loads}
+    resident = max((layer.weights + layer.weight_words for k, layer in enumerate(schedule.layers)
+                    if k not in streamed), default=0)
+    inversions = np.zeros((lanes.groups, resident, lanes.inputs * lanes.result_channels), bool)
+    stream = [np.zeros(0, np.uint16)]
+    for k, (layer, weights) in enumerate(layers):
+        words = _layer_inversions(weights, layer, lanes)
+        if k in streamed:
+            stream.append(_pieces(words))
+        else:
+            inversions[:, layer.weights:layer.weights + layer.weight_words] = words
     constants = np.concatenate(
         [_layer_constants(network, weights, layer, schedule.digits) for layer, weights in layers])
     # Wide enough for any weights: a new network of the same plan fits the same gateware.
@@ -57,12 +75,14 @@ def contents(package, schedule):
     words = [sum((int(value) & (1 << bits) - 1) << bits * j for j, value in enumerate(row))
              for row in rows]
     head = package.weights["head"].reshape(-1, lanes.result_channels) < 0
-    return Contents([_words(group) for group in inversions], words, bits, _words(head))
+    return Contents([_words(group) for group in inversions], words, bits, _words(head),
+                    np.concatenate(stream))
 
 
 def weight_map(network, schedule):
     """Manifest of the init files, JSON-ready: which layer and bits lie where."""
     lanes = schedule.lanes
+    streamed = [schedule.layers[load.layer] for load in schedule.loads]
     return {
         "bit": "1 where the weight is -1",
         "weights": {
@@ -73,7 +93,14 @@ def weight_map(network, schedule):
             "output": "out_group * outputs + file * result_channels + result_channel",
             "input": "slice * slice_channels + channel",
             "layers": {layer.name: {"first": layer.weights, "out_groups": layer.out_groups,
-                                    "slices": layer.slices} for layer in schedule.layers}},
+                                    "slices": layer.slices, "streamed": layer in streamed}
+                       for layer in schedule.layers}},
+        **({"stream": {
+            "files": ["sdram.bin"],
+            "piece": f"{PIECE_BITS} bits, little endian; pieces of a word, lowest first, of group "
+                     "0, 1, ..., then the next address",
+            "layers": {layer.name: layer.weight_words * lanes.groups * pieces(schedule)
+                       for layer in streamed}}} if streamed else {}),
         "constants": {
             "files": ["constants.hex"],
             "word": "address = first + output // result_channels",

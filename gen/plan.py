@@ -17,6 +17,7 @@ from .device import DEVICES
 from .estimate import PlanTooLarge, check_fit, estimate_resources
 from .layout import contents
 from .package import Package, PackageError
+from .residency import place_weights, weight_room
 from .schedule import check_lanes, make_schedule
 
 __all__ = ["FORMAT", "Plan", "PlanError", "choose_lanes"]
@@ -44,6 +45,7 @@ class Plan:
     lanes: Lanes
     device: str
     clock_mhz: float = 100.0
+    weight_words: int = None
 
     @property
     def network(self):
@@ -51,9 +53,17 @@ class Plan:
         return self.package.network
 
     @cached_property
+    def residency(self):
+        """Where the weights lie: a :class:`.residency.Residency`.
+
+        Raises :class:`PlanTooLarge` where a layer's weights don't fit the weight memories.
+        """
+        return _residency(self.network, self.lanes, DEVICES[self.device], self.weight_words)
+
+    @property
     def schedule(self):
         """The layer schedule."""
-        return make_schedule(self.network, self.lanes)
+        return self.residency.schedule
 
     @cached_property
     def contents(self):
@@ -67,14 +77,14 @@ class Plan:
     @property
     def cycles_per_frame(self):
         """Clock cycles from one frame to the next, frames back to back."""
-        return self.schedule.cycles
+        return self.residency.cycles
 
     @property
     def latency_cycles(self):
         """Clock cycles from the first pixel taken to the last score given, nothing waiting."""
         first_gap = self.schedule.layers[0].gap
         drain = ARRAY_DELAY + array_dot(self.schedule).latency - 1 + self.lanes.groups - 1
-        return (self.network.side ** 2 + self.schedule.cycles - first_gap + drain
+        return (self.network.side ** 2 + self.cycles_per_frame - first_gap + drain
                 + CODES_DELAY + head_cycles(self.schedule))
 
     @property
@@ -93,9 +103,10 @@ class Plan:
         return hashlib.blake2s(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:32]
 
     def _fields(self):
+        limit = {} if self.weight_words is None else {"weight_words": self.weight_words}
         return {"format": FORMAT, "version": VERSION, "network": self.network.name,
                 "device": self.device, "clock_mhz": self.clock_mhz,
-                **asdict(self.lanes), "package": self.package.digest}
+                **asdict(self.lanes), **limit, "package": self.package.digest}
 
     def to_dict(self):
         """What ``plan.json`` holds: the choices, and what follows from them."""
@@ -104,6 +115,9 @@ class Plan:
             "lanes": self.lanes.count, "cycles_per_frame": self.cycles_per_frame,
             "latency_cycles": self.latency_cycles, "lane_busy": self.lane_busy,
             "resources": estimate_resources(self.schedule),
+            "stall_cycles": self.residency.stalls, "streamed_bits": self.residency.bits,
+            "streamed_layers": [self.schedule.layers[load.layer].name
+                                for load in self.schedule.loads],
             "accumulator_bits": self.schedule.acc_bits,
             "layers": [asdict(layer) | {"cycles": layer.cycles}
                        for layer in self.schedule.layers]}
@@ -134,11 +148,24 @@ class Plan:
         except PackageError as error:
             raise PlanError(f"{error}; generate it again") from None
         lanes = Lanes(**{name: fields[name] for name in Lanes.__dataclass_fields__})
-        plan = cls(package, lanes, fields["device"], fields["clock_mhz"])
+        plan = cls(package, lanes, fields["device"], fields["clock_mhz"],
+                   fields.get("weight_words"))
         if plan.digest != fields["digest"]:
             raise PlanError(f"{folder} holds a plan for another package or release; "
                             f"generate it again")
         return plan
+
+
+def _residency(network, lanes, device, weight_words=None):
+    schedule = make_schedule(network, lanes)
+    room = weight_room(schedule, device) if weight_words is None else weight_words
+    residency = place_weights(schedule, room)
+    if residency is None:
+        check_fit(schedule, device, network.name)
+        largest = max(layer.weight_words for layer in schedule.layers)
+        raise PlanTooLarge(f"{network.name} needs {largest:,} words of weight memory for its "
+                           f"largest layer, not {room:,}")
+    return residency
 
 
 def _candidates(network):
@@ -160,20 +187,27 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, clock_mhz=100
     """The array for a network on a device.
 
     Without a target, the one with the highest frame rate that fills no more than ``FILL`` of the
-    LUT sites; with one, the smallest that reaches it. Raises :class:`PlanTooLarge` where none
+    LUT sites; with one, the smallest that reaches it. Arrays that keep all weights on the chip go
+    before those that stream some. Raises :class:`PlanTooLarge` where none
     fits, :class:`PlanError` where none reaches the target.
     """
     device = DEVICES[device]
-    fitting, refused = [], []
+    fitting, streaming, refused = [], [], []
     for lanes in _candidates(network):
         if max_lanes is not None and lanes.count > max_lanes:
             continue
         schedule = make_schedule(network, lanes)
         need = estimate_resources(schedule)
-        if need["comb"] <= FILL * device.comb and need["ebr"] <= device.ebr:
-            fitting.append((lanes, schedule.cycles, need))
-        else:
+        residency = None
+        if need["comb"] <= FILL * device.comb:
+            residency = place_weights(schedule, weight_room(schedule, device))
+        if residency is None:
             refused.append((need["ebr"], need["comb"], schedule))
+        else:
+            chosen = streaming if residency.schedule.loads else fitting
+            chosen.append((lanes, residency.cycles, need))
+    # Where all weights can stay, nobody wants to load any.
+    fitting = fitting or streaming
     if not fitting:
         if not refused:
             raise PlanError(f"No array of at most {max_lanes} lanes suits {network.name}; "

@@ -65,7 +65,7 @@ def make_schedule(network, lanes):
             row_words=conv.side // p * slices, residual_words=residual, shift=conv.shift,
             entry=network.entry_after(index) if conv.kind != "first" else 0))
         half = 0 if stem else 1 - half
-        weights += out_groups * 3 * slices
+        weights += layers[-1].weight_words
         constants += out_groups * lanes.groups
     # Results of a first convolution have no entry shift; give them one that's used anyway.
     used = min(layer.entry for layer in layers if not layer.first_conv)

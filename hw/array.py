@@ -22,6 +22,7 @@ from .dot import Dot
 from .memory import READ_LATENCY, Rom
 from .pipe import copies, delayed
 from .target import repeated
+from .weights import WeightHop, hop_layout
 
 __all__ = ["SELECT_LATENCY", "WEIGHT_LATENCY", "ArrayUnit", "GroupUnit", "array_dot", "step_layout"]
 
@@ -86,8 +87,9 @@ class GroupUnit(wiring.Component):
         control = delayed(m, Cat(self.x.shift, self.x.last | ~self.x.active, self.x.last),
                           dot.latency - 2, state=True)
         control = copies(m, control, lanes.pixels, platform)
-        # A register on the way: block RAM may lie far from the dot products of all pixels.
-        weights = delayed(m, self.weights, 1)
+        # Block RAM may lie far from the dot products, and those of the outer pixels from each
+        # other: a register on the way, for either half of them.
+        weights = copies(m, self.weights, 2, platform)
         for p in range(lanes.pixels):
             codes = Cat(self.x.codes[p + dx] for dx in range(3))
             for j in range(lanes.result_channels):
@@ -95,7 +97,7 @@ class GroupUnit(wiring.Component):
                                 platform)
                 m.d.comb += [
                     Value.cast(unit.x).eq(codes),
-                    unit.invert.eq(weights.word_select(j, lanes.inputs)),
+                    unit.invert.eq(weights[2 * p // lanes.pixels].word_select(j, lanes.inputs)),
                     Cat(unit.shift, unit.clear, unit.capture).eq(control[p]),
                     self.results[p][j].eq(unit.result)]
         return m
@@ -109,6 +111,8 @@ class ArrayUnit(wiring.Component):
     x : ``In(step)``
     w_addr : In
         Weight address, ``WEIGHT_LATENCY`` cycles ahead of ``x``.
+    load : ``In(hop)``
+        Pieces of streamed weights, from :class:`.weights.WeightLoader`; unused where all stay.
     select : ``In(range(groups))``
         Group whose word is wanted. Group g may be selected from ``dot.latency - 1 + g`` cycles
         after ``x.last`` until one step's worth of cycles later.
@@ -119,19 +123,28 @@ class ArrayUnit(wiring.Component):
     def __init__(self, schedule, weights):
         self.schedule = schedule
         lanes = schedule.lanes
-        self.roms = [Rom(f"weights{g}", lanes.inputs * lanes.result_channels, words)
-                     for g, words in enumerate(weights)]
+        if schedule.loads:
+            self.hops = [WeightHop(schedule, f"weights{g}", words)
+                         for g, words in enumerate(weights)]
+            self.roms = [hop.ram for hop in self.hops]
+        else:
+            self.roms = self.hops = [Rom(f"weights{g}", lanes.inputs * lanes.result_channels, words)
+                                     for g, words in enumerate(weights)]
         super().__init__({
-            "x": In(step_layout(schedule)), "w_addr": In(self.roms[0].addr.shape()),
+            "x": In(step_layout(schedule)), "w_addr": In(range(max(2, schedule.weight_depth))),
+            "load": In(hop_layout(schedule)),
             "select": In(range(max(2, lanes.groups))), "word": Out(word_layout(schedule))})
 
     def elaborate(self, platform):
         m = Module()
-        step, w_addr = self.x, self.w_addr
-        depth = len(self.roms[0].words)
+        step, w_addr, load = self.x, self.w_addr, self.load
+        depth = self.schedule.weight_depth
         results = []
-        for g, rom in enumerate(self.roms):
+        for g, rom in enumerate(self.hops):
             m.submodules[f"rom{g}"] = rom
+            if self.schedule.loads:
+                m.d.comb += rom.x.eq(load)
+                load = rom.y
             group = repeated(m, f"group{g}", "signstream_group",
                              group_signature(self.schedule, depth),
                              lambda: GroupUnit(self.schedule, depth), platform)

@@ -31,6 +31,10 @@ class IssueSequencer(wiring.Component):
         Pulse: the image has been read for the last time.
     head_free : ``In(1)``
         The last layer starts when the head can take its pooled sums.
+    weights_there : ``In(1)``
+        A layer whose weights are streamed starts when they are loaded.
+    streamed_start, layer_done : ``Out(1)``
+        Pulses: such a layer starts, and a layer's weights have been read for the last time.
     frame_start : ``Out(1)``
         Pulse with the first step of a frame.
     address, left, right : Out
@@ -52,6 +56,7 @@ class IssueSequencer(wiring.Component):
         self.control_layout = data.StructLayout({"active": 1, "shift": 1, "last": 1})
         super().__init__({
             "image_full": In(1), "image_done": Out(1), "head_free": In(1),
+            "weights_there": In(1, init=1), "streamed_start": Out(1), "layer_done": Out(1),
             "frame_start": Out(1),
             "address": Out(address), "left": Out(address), "right": Out(address),
             "source": Out(self.source_layout), "weights": Out(range(max(2, weight_depth))),
@@ -59,7 +64,9 @@ class IssueSequencer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        streamed = {self.schedule.layers[load.layer].name for load in self.schedule.loads}
         m.submodules.table = table = LayerTable(self.schedule, {
+            "streamed": lambda y: y.name in streamed,
             "gap": lambda y: y.gap - MIN_GAP,
             "rows": lambda y: y.rows - 1, "x_groups": lambda y: y.x_groups - 1,
             "out_groups": lambda y: y.out_groups - 1, "digits": lambda y: y.digits - 1,
@@ -107,8 +114,10 @@ class IssueSequencer(wiring.Component):
             with m.State("WAIT"):
                 with m.If(gap != 0):
                     m.d.sync += gap.eq(gap - 1)
-                with m.Elif((~cfg.image | self.image_full) & (~cfg.last | self.head_free)):
-                    m.d.comb += self.frame_start.eq(cfg.image)
+                with m.Elif((~cfg.image | self.image_full) & (~cfg.last | self.head_free)
+                            & (~cfg.streamed | self.weights_there)):
+                    m.d.comb += [self.frame_start.eq(cfg.image),
+                                 self.streamed_start.eq(cfg.streamed)]
                     m.next = "RUN"
             with m.State("RUN"):
                 m.d.comb += running.eq(1)
@@ -170,6 +179,8 @@ class IssueSequencer(wiring.Component):
             control.active.eq(running & ~in_bubble), control.last.eq(products_done),
             control.shift.eq((digit != 0) & (ky == 0) & (s == 0)),
             self.image_done.eq(layer_done & cfg.image),
+            # The last group reads its weights as many cycles later as it is written later.
+            self.layer_done.eq(delayed(m, layer_done, ARRAY_DELAY, state=True)),
         ]
         m.d.comb += self.control.eq(delayed(m, control, ARRAY_DELAY, state=True))
         return m

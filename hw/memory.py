@@ -18,7 +18,21 @@ READ_LATENCY = 2  # cycles
 SOURCE = Path(__file__).with_name("memory.v")
 
 
-class Rom(wiring.Component):
+class InitFile:
+    """Contents of a memory, ``words`` of ``width`` bits, as a file of the build folder."""
+
+    @property
+    def path(self):
+        """Init file, relative to the build folder."""
+        return f"weights/{self.name}.hex"
+
+    def hex(self):
+        """Contents of the init file: a word a line, as ``$readmemh`` reads it."""
+        digits = (self.width + 3) // 4
+        return "".join(f"{word:0{digits}x}\n" for word in self.words)
+
+
+class Rom(InitFile, wiring.Component):
     """Read-only memory whose contents are an init file ``weights/NAME.hex``.
 
     Parameters
@@ -41,16 +55,6 @@ class Rom(wiring.Component):
         self.name, self.width, self.words = name, width, [int(word) for word in words]
         super().__init__({"addr": In(range(max(2, len(self.words)))), "data": Out(width)})
 
-    @property
-    def path(self):
-        """Init file, relative to the build folder."""
-        return f"weights/{self.name}.hex"
-
-    def hex(self):
-        """Contents of the init file: a word a line, as ``$readmemh`` reads it."""
-        digits = (self.width + 3) // 4
-        return "".join(f"{word:0{digits}x}\n" for word in self.words)
-
     def elaborate(self, platform):
         m = Module()
         if is_netlist(platform):
@@ -69,9 +73,17 @@ class Rom(wiring.Component):
         return m
 
 
-class Ram(wiring.Component):
+class Ram(InitFile, wiring.Component):
     """One writer, one reader. A word must never be read in the cycle that writes it: that row's
     data is undefined on the chip (block RAM without collision logic).
+
+    Parameters
+    ----------
+    width, depth : int
+    name : str, optional
+        Of the init file, where there is one.
+    words : sequence of int
+        Its contents: the first words.
 
     Members
     -------
@@ -82,8 +94,9 @@ class Ram(wiring.Component):
         The word at ``r_addr``, ``READ_LATENCY`` cycles later.
     """
 
-    def __init__(self, width, depth):
+    def __init__(self, width, depth, name=None, words=()):
         self.width, self.depth = width, depth
+        self.name, self.words = name, [int(word) for word in words]
         super().__init__({"w_addr": In(range(max(2, depth))), "w_data": In(width), "w_en": In(1),
                           "r_addr": In(range(max(2, depth))), "r_data": Out(width)})
 
@@ -91,12 +104,18 @@ class Ram(wiring.Component):
         m = Module()
         if is_netlist(platform):
             platform.add_file(SOURCE.name, SOURCE.read_text())
+            first = {}
+            if self.words:
+                platform.add_file(self.path, self.hex())
+                first = {"p_WORDS": len(self.words), "p_FILE": self.path}
             m.submodules.ram = Instance(
                 "signstream_ram", p_WIDTH=self.width, p_DEPTH=self.depth, p_ADDR=len(self.r_addr),
+                **first,
                 i_clk=ClockSignal(), i_w_en=self.w_en, i_w_addr=self.w_addr,
                 i_w_data=self.w_data, i_r_addr=self.r_addr, o_r_data=self.r_data)
         else:
-            m.submodules.ram = ram = memory.Memory(shape=self.width, depth=self.depth, init=[])
+            m.submodules.ram = ram = memory.Memory(shape=self.width, depth=self.depth,
+                                                   init=self.words)
             write, read = ram.write_port(), ram.read_port()
             m.d.comb += [
                 write.addr.eq(self.w_addr), write.data.eq(self.w_data), write.en.eq(self.w_en),

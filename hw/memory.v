@@ -33,11 +33,14 @@ module signstream_rom #(
     end
 endmodule
 
-// A word is never read in the cycle that writes it, so no logic is spent on that case.
+// A word is never read in the cycle that writes it, so no logic is spent on that case. FILE holds the
+// first WORDS words.
 module signstream_ram #(
     parameter WIDTH = 1,
     parameter DEPTH = 1,
-    parameter ADDR = 1
+    parameter ADDR = 1,
+    parameter WORDS = 0,
+    parameter FILE = ""
 ) (
     input clk,
     input w_en,
@@ -48,6 +51,9 @@ module signstream_ram #(
 );
     (* no_rw_check *) reg [WIDTH-1:0] mem [0:DEPTH-1];
     reg [WIDTH-1:0] row;
+    generate
+        if (FILE != "") initial $readmemh(FILE, mem, 0, WORDS-1);
+    endgenerate
     always @(posedge clk) begin
         if (w_en) mem[w_addr] <= w_data;
         row <= mem[r_addr];

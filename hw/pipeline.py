@@ -31,6 +31,7 @@ from .results import (
     codes_layout,
     residual_layout,
 )
+from .weights import PIECE_BITS, WeightLoader
 
 __all__ = ["IMAGE_SHAPE", "SCORE_SHAPE", "Contents", "Pipeline"]
 
@@ -50,11 +51,13 @@ class Contents:
         Bits of one channel's signed constant.
     head : list of int
         Words of the head's weights (:class:`.head.HeadUnit`).
+    stream : uint16[n], optional
+        What the stream of weights gives in a frame (:mod:`.weights`).
     """
 
-    def __init__(self, weights, constants, constant_bits, head):
+    def __init__(self, weights, constants, constant_bits, head, stream=()):
         self.weights, self.constants, self.head = weights, constants, head
-        self.constant_bits = constant_bits
+        self.constant_bits, self.stream = constant_bits, stream
 
 
 class Pipeline(wiring.Component):
@@ -66,6 +69,8 @@ class Pipeline(wiring.Component):
         Pixels, row by row; ``side * side`` a frame.
     scores : ``Out(stream.Signature(StructLayout({"score": signed(32), "last": 1})))``
         A score per class, class 0 first.
+    weights : ``In(stream.Signature(16))``
+        :attr:`Contents.stream`, over and over; only where the schedule has loads.
     tap : ``Out(Signature)``, valid, layer, row, group, slice, mask, codes, residual
         Every result word as it's written, for checks in simulation: layer, row, group of output
         pixels, slice of channels, a mask of the pixels written, codes and residual as
@@ -74,7 +79,7 @@ class Pipeline(wiring.Component):
 
     def __init__(self, schedule, contents):
         self.schedule = schedule
-        self.issue = IssueSequencer(schedule, len(contents.weights[0]))
+        self.issue = IssueSequencer(schedule, schedule.weight_depth)
         self.array = ArrayUnit(schedule, contents.weights)
         self.sequencer = ResultSequencer(schedule)
         channels = schedule.lanes.result_channels
@@ -91,6 +96,7 @@ class Pipeline(wiring.Component):
         super().__init__({
             "image": In(stream.Signature(IMAGE_SHAPE)),
             "scores": Out(stream.Signature(SCORE_SHAPE)),
+            **({"weights": In(stream.Signature(PIECE_BITS))} if schedule.loads else {}),
             "tap": Out(wiring.Signature({name: Out(field.width)
                                          for name, field in tap}))})
 
@@ -126,6 +132,14 @@ class Pipeline(wiring.Component):
             array.x.last.eq(issue.control.last),
             sequencer.emit.eq(delayed(m, issue.control.last, array_dot(y).latency - 1,
                                       state=True))]
+
+        m.d.comb += issue.weights_there.eq(1)
+        if y.loads:
+            m.submodules.loader = loader = WeightLoader(y)
+            wiring.connect(m, wiring.flipped(self.weights), loader.pieces)
+            m.d.comb += [array.load.eq(loader.y), issue.weights_there.eq(loader.there),
+                         loader.layer_done.eq(issue.layer_done),
+                         loader.layer_start.eq(issue.streamed_start)]
 
         # Results: the constant's address is one cycle behind the sequencer.
         word = [sequencer.word]

@@ -11,7 +11,7 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-__all__ = ["Lanes", "LayerSchedule", "LayerTable", "Schedule"]
+__all__ = ["Lanes", "LayerSchedule", "LayerTable", "Schedule", "WeightLoad"]
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,36 @@ class LayerSchedule:
         """Cycles from the first step of the layer to its last, inclusive."""
         return self.rows * self.x_groups * self.out_groups * self.steps
 
+    @property
+    def weight_words(self):
+        """Words of every group's weight memory that hold the layer's weights."""
+        return self.out_groups * 3 * self.slices
+
+
+@dataclass(frozen=True)
+class WeightLoad:
+    """Weights that are written into the weight memories in every frame, before their layer.
+
+    Parameters
+    ----------
+    layer : int
+        Index of the layer whose weights they are; they fill its ``weight_words``.
+    after : int
+        Number of layers of the frame that must be over before the first word is overwritten.
+        Zero or less counts back into the frame before: 0 is its last layer.
+    """
+
+    layer: int
+    after: int
+
 
 @dataclass(frozen=True)
 class Schedule:
     """Everything that the gateware is made from, besides the weights.
 
     ``map_words`` counts words of one activation map in a memory column (there are two maps),
-    ``residual_depth`` those of the residual map, ``image_words`` those of the image.
+    ``residual_depth`` those of the residual map, ``image_words`` those of the image. ``loads`` are
+    the :class:`WeightLoad` of a frame in the order of their layers; none if all weights stay.
     """
 
     lanes: Lanes
@@ -122,6 +145,12 @@ class Schedule:
     map_words: int
     residual_depth: int
     image_words: int
+    loads: tuple = ()
+
+    @property
+    def weight_depth(self):
+        """Words of every group's weight memory."""
+        return max(layer.weights + layer.weight_words for layer in self.layers)
 
     @property
     def digits(self):

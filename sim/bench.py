@@ -27,6 +27,34 @@ RESET_CYCLES = 4
 SCORE_BITS = 32
 
 
+class WeightFeed:
+    """The weight stream's other side: pieces over and over, at the pace that the plan counts on;
+    with stalls, there are stretches at half of it."""
+
+    def __init__(self, dut, job, seed):
+        self.valid, self.ready = dut.weights__valid, dut.weights__ready
+        self.payload = dut.weights__payload
+        self.pieces = np.fromfile(job["weights"], "<u2").tolist()
+        self.pace, self.due, self.next = 1 / job["piece_cycles"], 0.0, 0
+        self.stalls, self.offered = stalls(seed and seed + 2, (0, 0, 0.5)), False
+
+    def step(self):
+        """After a clock edge: True if a piece was taken by it."""
+        taken = self.offered and self.ready.value == 1
+        # The chip reads ahead a little, not more.
+        self.due = min(self.due + self.pace, 8)
+        if taken or not self.offered:
+            offer = self.due >= 1 and not next(self.stalls)
+            if offer:
+                self.due -= 1
+                self.payload.value = self.pieces[self.next]
+                self.next = (self.next + 1) % len(self.pieces)
+            if offer != self.offered:
+                self.valid.value = int(offer)
+                self.offered = offer
+        return taken
+
+
 def stalls(seed, rates):
     """Endless booleans, True to stall: stretches of some dozen cycles, each at one of ``rates``."""
     if not seed:
@@ -77,10 +105,13 @@ class Frames:
         taking, standing, scores, layer = False, None, [], -1
         done, quiet, kinds = 0, 0, [conv.kind for conv in self.network.convs]
         frame_pixels = self.network.side ** 2
+        weights = WeightFeed(dut, self.job, self.seed) if self.job["weights"] else None
         while done < len(self.order):
             await edge
             self.cycle += 1
             quiet += 1
+            if weights is not None and weights.step():
+                quiet = 0
             # Values are those from before this edge: what was offered and taken by it.
             if offered and image_ready.value == 1:
                 if sent % frame_pixels == 0:
@@ -202,6 +233,8 @@ async def frames(dut):
     Clock(dut.clk, 10, "ns").start()
     for run in job["runs"]:
         dut.image__valid.value = dut.image__payload.value = dut.scores__ready.value = 0
+        if job["weights"]:
+            dut.weights__valid.value = 0
         dut.rst.value = 1
         for _ in range(RESET_CYCLES):
             await RisingEdge(dut.clk)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from gen.build import STREAM
 from gen.plan import Plan
 
 __all__ = ["Folder", "FolderError"]
@@ -30,6 +31,11 @@ class Folder:
         """The network description."""
         return self.plan.network
 
+    @property
+    def stream(self):
+        """File with what the weight stream gives in a frame, or ``None`` if all weights stay."""
+        return self.path / "weights" / STREAM if self.plan.schedule.loads else None
+
     @classmethod
     def load(cls, path):
         """Raises :class:`FolderError` or :class:`gen.plan.PlanError` where a file is absent,
@@ -46,4 +52,7 @@ class Folder:
         sources = (path / "top.v", *sorted(p for p in path.glob("*.v") if p.name != "top.v"))
         if not sources[0].exists():
             raise FolderError(f"{path}: has no top.v; generate it again")
-        return cls(path, plan, sources)
+        folder = cls(path, plan, sources)
+        if folder.stream and not folder.stream.exists():
+            raise FolderError(f"{path}: has no weights/{STREAM}; generate it again")
+        return folder

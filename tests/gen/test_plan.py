@@ -138,7 +138,7 @@ def test_the_array_fits(net, device):
         assert device != "85f" and net.width > 1
         return
     check_lanes(net, lanes)
-    schedule = make_schedule(net, lanes)
+    schedule = Plan(Package.random(net, 1), lanes, device).schedule
     need = estimate_resources(schedule)
     assert need["comb"] <= FILL * DEVICES[device].comb and need["ebr"] <= DEVICES[device].ebr
     check_fit(schedule, DEVICES[device], net.name)

@@ -4,6 +4,9 @@ Its map memories are hostile: a word that's read in the cycle that writes it com
 block RAM without collision logic may give anything then. So no result depends on such a read.
 """
 
+import dataclasses
+import itertools
+
 import numpy as np
 import pytest
 from amaranth import *
@@ -93,7 +96,21 @@ def check(plan, images, stalls=("never", "never"), seed=1):
     async def drain(ctx):
         got.extend(await receive(ctx, dut.scores, len(images) * plan.network.classes,
                                  lambda: STALLS[stalls[1]](rngs[1])))
-    simulate(dut, feed, drain, watch=[dut.scores], background=[monitor.watch])
+    background = [monitor.watch]
+    if plan.schedule.loads:
+        async def weights(ctx):
+            rng = np.random.default_rng(seed + 2)
+            for piece in itertools.cycle(plan.contents.stream.tolist()):
+                for _ in range(STALLS[stalls[0]](rng)):
+                    await ctx.tick()
+                ctx.set(dut.weights.payload, piece)
+                ctx.set(dut.weights.valid, 1)
+                taken = False
+                while not taken:
+                    _, _, taken = await ctx.tick().sample(dut.weights.ready)
+                ctx.set(dut.weights.valid, 0)
+        background.append(weights)
+    simulate(dut, feed, drain, watch=[dut.scores], background=background)
     for k in range(len(images)):
         found = monitor.frames[k].first_difference(
             {name: maps[k] for name, maps in golden.maps.items()})
@@ -136,6 +153,20 @@ def test_frames_back_to_back_are_exact_in_the_planned_cycles():
 def test_stalls_on_both_sides_change_no_number(stalls):
     plan = plan_of(EIGHT_BITS[0], **EIGHT_BITS[1])
     check(plan, pictures(plan.network, 2), stalls)
+
+
+@pytest.mark.parametrize("stalls", [
+    ("never", "never"), pytest.param(("bursts", "bursts"), marks=pytest.mark.slow)])
+def test_streamed_weights_change_no_number(stalls):
+    """Three frames: the buffer is used over and over, and its layers follow each other closely."""
+    plan = dataclasses.replace(plan_of(ARRAYS[8][1], act_bits=2), weight_words=60)
+    loads = plan.schedule.loads
+    assert len(loads) > 3 and any(load.after > 0 for load in loads)
+    monitor = check(plan, pictures(plan.network, 3), stalls)
+    if stalls[0] == "never":
+        # The plan counts on a stream with pauses, this one has none.
+        distance = np.diff(monitor.scores)[-1]
+        assert 0.9 * plan.cycles_per_frame < distance <= plan.cycles_per_frame
 
 
 def test_scores_that_nobody_takes_stop_the_pipeline_without_loss():

@@ -1,5 +1,7 @@
 """The generated Verilog under Verilator: arrays and precisions other than the usual ones."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,28 @@ def slow(*case):
     return pytest.param(*case, marks=pytest.mark.slow)
 
 
+def verdicts(plan, folder):
+    """Both runs of two random images, everything exact."""
+    write_build(plan, folder)
+    images = np.random.default_rng(1).integers(
+        0, 256, (2, 3, plan.network.side, plan.network.side), dtype=np.uint8)
+    steady, stalled = simulate(Folder.load(folder), images, say=lambda line: None)
+    for verdict in (steady, stalled):
+        assert verdict.exact, verdict.frames
+    return steady
+
+
+@pytest.mark.parametrize("lanes,fields,words", [
+    (Lanes(4, 8, 8, 4), {"side": 16, "act_bits": 2}, 250),
+    slow(Lanes(8, 8, 16, 8), {"side": 32, "depth": 20}, 400)])
+def test_streamed_weights_come_in_the_planned_cycles(lanes, fields, words, tmp_path):
+    plan = dataclasses.replace(plan_of(lanes, **fields), weight_words=words)
+    assert plan.residency.stalls
+    steady = verdicts(plan, tmp_path / "build")
+    # The pace of the stream is an average.
+    assert abs(steady.cycles_per_frame / plan.cycles_per_frame - 1) < 0.01
+
+
 @pytest.mark.parametrize("lanes,fields", [
     (Lanes(4, 8, 8, 8), {"side": 16, "act_bits": 2, "depth": 14}),
     slow(Lanes(2, 16, 16, 16), {"act_bits": 6, "classes": 2}),
@@ -35,11 +59,6 @@ def slow(*case):
 ])
 def test_whole_frames_are_exact_in_the_planned_cycles(lanes, fields, tmp_path):
     plan = plan_of(lanes, **fields)
-    write_build(plan, tmp_path / "build")
-    images = np.random.default_rng(1).integers(
-        0, 256, (2, 3, plan.network.side, plan.network.side), dtype=np.uint8)
-    steady, stalled = simulate(Folder.load(tmp_path / "build"), images, say=lambda line: None)
-    for verdict in (steady, stalled):
-        assert verdict.exact, verdict.frames
+    steady = verdicts(plan, tmp_path / "build")
     assert set(steady.distances) == {plan.cycles_per_frame}
     assert steady.latency == plan.latency_cycles

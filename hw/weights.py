@@ -1,0 +1,155 @@
+"""Weights that don't stay on the chip: written into the groups' memories while the frame runs.
+
+::
+
+    stream --> loader --> [hop 0] --> [hop 1] --> ... --> [hop G-1]     16 bits, one cycle a hop
+                             |           |                    |
+                          memory      memory               memory       a word at a time
+
+The stream holds the weights of every :class:`.schedule.WeightLoad`, frame after frame: a word of
+group 0, of group 1 and so on, then the next address; each word in pieces, lowest first. A load
+waits until the layers are over whose weights it overwrites, and a layer until it's loaded.
+"""
+
+from amaranth import *
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
+
+from .memory import Ram
+from .pipe import delayed
+
+__all__ = ["PIECE_BITS", "WeightHop", "WeightLoader", "pieces"]
+
+PIECE_BITS = 16  # of a weight word: what the memory chip gives at a time
+
+
+def pieces(schedule):
+    """Pieces of a group's weight word."""
+    lanes = schedule.lanes
+    return -(-lanes.inputs * lanes.result_channels // PIECE_BITS)
+
+
+def hop_layout(schedule):
+    """What goes from group to group: a piece of a word, and how many hops it has to go."""
+    return data.StructLayout({
+        "valid": 1, "last": 1, "hops": range(max(2, schedule.lanes.groups)),
+        "addr": range(max(2, schedule.weight_depth)), "piece": PIECE_BITS})
+
+
+class WeightHop(wiring.Component):
+    """A group's weight memory, and its place in the row of hops.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    name : str
+        Of the init file.
+    words : list of int
+        First contents.
+
+    Members
+    -------
+    x, y : ``In(hop)``, ``Out(hop)``
+        A piece, and the same one cycle later for the next group.
+    addr : In
+    data : Out
+        The word at ``addr``, ``READ_LATENCY`` cycles later.
+    """
+
+    def __init__(self, schedule, name, words):
+        self.schedule = schedule
+        lanes, layout = schedule.lanes, hop_layout(schedule)
+        self.ram = Ram(lanes.inputs * lanes.result_channels, schedule.weight_depth, name, words)
+        super().__init__({"x": In(layout), "y": Out(layout), "addr": In(layout["addr"].shape),
+                          "data": Out(self.ram.width)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.ram = ram = self.ram
+        word = Signal(PIECE_BITS * pieces(self.schedule), reset_less=True)
+        mine, write = self.x.valid & (self.x.hops == 0), Signal()
+        m.d.sync += [self.y.eq(self.x), self.y.valid.eq(self.x.valid & ~mine),
+                     self.y.hops.eq(self.x.hops - 1), write.eq(mine & self.x.last)]
+        with m.If(mine):
+            m.d.sync += word.eq(Cat(word, self.x.piece)[PIECE_BITS:])
+        m.d.comb += [ram.w_en.eq(write), ram.w_addr.eq(delayed(m, self.x.addr, 1)),
+                     ram.w_data.eq(word), ram.r_addr.eq(self.addr), self.data.eq(ram.r_data)]
+        return m
+
+
+class WeightLoader(wiring.Component):
+    """Sends the stream's pieces where they belong, when their place is free.
+
+    Members
+    -------
+    pieces : ``In(stream.Signature(16))``
+    y : ``Out(hop)``
+        To the first group.
+    layer_done : ``In(1)``
+        Pulse: a layer's weights, streamed or not, have been read for the last time.
+    layer_start : ``In(1)``
+        Pulse: a layer begins whose weights are streamed.
+    there : ``Out(1)``
+        The weights of the next such layer are loaded.
+    """
+
+    def __init__(self, schedule):
+        self.schedule = schedule
+        super().__init__({
+            "pieces": In(stream.Signature(PIECE_BITS)), "y": Out(hop_layout(schedule)),
+            "layer_done": In(1), "layer_start": In(1), "there": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        y, loads = self.schedule, self.schedule.loads
+        layers = [y.layers[load.layer] for load in loads]
+
+        # How many layers more must be over than for the load before. The count starts as if the
+        # frame before the first were over.
+        steps = [load.after - before.after for load, before in zip(loads, (loads[-1], *loads))]
+        steps[0] += len(y.layers)
+        credit = Signal(range(2 * len(y.layers) + 1), init=len(y.layers) - loads[-1].after)
+        row_layout = data.StructLayout({
+            "base": range(max(2, y.weight_depth)), "end": range(max(2, y.weight_depth)),
+            "step": max(1, bits_for(max(steps)))})
+        m.submodules.table = table = memory.Memory(shape=row_layout, depth=len(loads), init=[
+            {"base": layer.weights, "end": layer.weights + layer.weight_words - 1, "step": step}
+            for layer, step in zip(layers, steps)])
+        row = table.read_port()
+        index = Signal(range(max(2, len(loads))))
+        m.d.comb += row.addr.eq(index)
+
+        group, piece = Signal(range(max(2, y.lanes.groups))), Signal(range(max(2, pieces(y))))
+        addr = Signal(self.y.addr.shape())
+        piece_end, group_end = piece == pieces(y) - 1, group == y.lanes.groups - 1
+        taken, loaded = Signal(row_layout["step"].shape), Signal()
+        with m.FSM():
+            with m.State("FETCH"):                  # the table's row takes a cycle
+                m.next = "WAIT"
+            with m.State("WAIT"):
+                m.d.sync += [addr.eq(row.data.base), group.eq(0), piece.eq(0)]
+                with m.If(credit >= row.data.step):
+                    m.d.comb += taken.eq(row.data.step)
+                    m.next = "LOAD"
+            with m.State("LOAD"):
+                m.d.comb += self.pieces.ready.eq(1)
+                with m.If(self.pieces.valid):
+                    m.d.sync += piece.eq(piece + 1)
+                    with m.If(piece_end):
+                        m.d.sync += [piece.eq(0), group.eq(group + 1)]
+                        with m.If(group_end):
+                            m.d.sync += [group.eq(0), addr.eq(addr + 1)]
+                            with m.If(addr == row.data.end):
+                                m.d.comb += loaded.eq(1)
+                                m.d.sync += index.eq(Mux(index == len(loads) - 1, 0, index + 1))
+                                m.next = "FETCH"
+        m.d.sync += credit.eq(credit + self.layer_done - taken)
+        m.d.sync += [self.y.valid.eq(self.pieces.valid & self.pieces.ready),
+                     self.y.last.eq(piece_end), self.y.hops.eq(group), self.y.addr.eq(addr),
+                     self.y.piece.eq(self.pieces.payload)]
+
+        waiting = Signal(range(len(loads) + 1))     # loaded, not begun yet
+        m.d.sync += waiting.eq(waiting + loaded - self.layer_start)
+        m.d.comb += self.there.eq(waiting != 0)
+        return m

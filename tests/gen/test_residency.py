@@ -1,0 +1,99 @@
+"""Which weights stay and which are streamed, and that nothing is overwritten too early."""
+
+import itertools
+
+import pytest
+
+from gen.device import DEVICES, block_rams
+from gen.estimate import estimate_resources
+from gen.network import Network
+from gen.residency import PIECE_CYCLES, place_weights, weight_room
+from gen.schedule import make_schedule
+from hw.schedule import Lanes
+from hw.weights import PIECE_BITS, pieces
+
+CASES = [(Network(8, 1, side=8, classes=3), Lanes(2, 4, 8, 4)),
+         (Network(20, 1), Lanes(8, 8, 16, 4)), (Network(20, 4), Lanes(8, 8, 32, 8)),
+         (Network(14, 2, side=16), Lanes(4, 16, 16, 8))]
+
+
+def depths(schedule):
+    """From room for the largest layer to a word less than all."""
+    least = max(layer.weight_words for layer in schedule.layers)
+    return [least + int(share * (schedule.weight_depth - 1 - least))
+            for share in (0, 0.01, 0.1, 0.3, 0.6, 1)]
+
+
+POINTS = [(net, lanes, depth) for net, lanes in CASES for depth in
+          depths(make_schedule(net, lanes))]
+
+
+@pytest.mark.parametrize("net,lanes,depth", POINTS)
+def test_every_layer_finds_its_own_weights(net, lanes, depth):
+    """Four frames with every load as early as its rule allows: the latest owner of each word."""
+    schedule = place_weights(make_schedule(net, lanes), depth).schedule
+    assert schedule.loads and schedule.weight_depth <= depth
+    count = len(schedule.layers)
+    streamed = {load.layer for load in schedule.loads}
+    owner = {}
+
+    def write(frame, index):
+        layer = schedule.layers[index]
+        for word in range(layer.weights, layer.weights + layer.weight_words):
+            owner[word] = frame, index
+
+    for index in set(range(count)) - streamed:
+        write("always", index)
+    loads = [(frame, load) for frame in range(4) for load in schedule.loads]
+    for frame, index in itertools.product(range(4), range(count)):
+        over = frame * count + index                     # layers that are over
+        while loads and loads[0][0] * count + loads[0][1].after <= over:
+            write(loads[0][0], loads.pop(0)[1].layer)
+        layer = schedule.layers[index]
+        want = (frame if index in streamed else "always", index)
+        assert {owner[word] for word in range(layer.weights, layer.weights + layer.weight_words)
+                } == {want}, (frame, layer.name)
+
+
+@pytest.mark.parametrize("net,lanes,depth", POINTS)
+def test_the_figures_are_those_of_the_loads(net, lanes, depth):
+    schedule = make_schedule(net, lanes)
+    residency = place_weights(schedule, depth)
+    streamed = [schedule.layers[load.layer] for load in residency.schedule.loads]
+    words = sum(layer.weight_words for layer in streamed) * lanes.groups * pieces(schedule)
+    assert residency.bits == words * PIECE_BITS
+    assert residency.cycles == schedule.cycles + residency.stalls
+    # No faster than the stream, nor than the lanes; no slower than one after the other.
+    assert residency.cycles >= max(schedule.cycles, words * PIECE_CYCLES)
+    assert residency.cycles <= 1.02 * (schedule.cycles + words * PIECE_CYCLES) + 100 * len(streamed)
+
+
+def test_more_room_is_never_slower():
+    schedule = make_schedule(*CASES[2])
+    cycles = [place_weights(schedule, depth).cycles for depth in range(768, 5600, 512)]
+    assert cycles[-1] == schedule.cycles
+    assert cycles == sorted(cycles, reverse=True)
+
+
+def test_without_need_nothing_is_streamed():
+    schedule = make_schedule(*CASES[1])
+    residency = place_weights(schedule, schedule.weight_depth)
+    assert residency.schedule == schedule and not residency.stalls and not residency.bits
+
+
+def test_a_layer_that_does_not_fit_is_refused():
+    schedule = make_schedule(*CASES[2])
+    assert place_weights(schedule, max(layer.weight_words for layer in schedule.layers) - 1) is None
+
+
+@pytest.mark.parametrize("device", ["85f", "45f"])
+def test_the_room_is_what_the_device_has_left(device):
+    device = DEVICES[device]
+    schedule = make_schedule(Network(20, 2), Lanes(4, 16, 32, 4))
+    width, groups = schedule.lanes.inputs * schedule.lanes.result_channels, schedule.lanes.groups
+    room = weight_room(schedule, device)
+    rest = (estimate_resources(schedule)["ebr"]
+            - block_rams(width, schedule.weight_depth) * groups)
+    if room:
+        assert rest + block_rams(width, room) * groups <= device.ebr
+    assert rest + block_rams(width, room + 1) * groups > device.ebr
