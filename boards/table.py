@@ -28,8 +28,9 @@ def table(results=RESULTS):
 
         accuracy = ("random weights" if r["accuracy"] is None
                     else f"{r['accuracy']:.2%} of {r['test_images']}")
+        board = Board.named(made["board"]).full_name
         lines.append(
-            f"| {r['network']}, {Board.named(made['board']).full_name} | {accuracy} | {r['lanes']:,}, "
+            f"| {r['network']}, {board} | {accuracy} | {r['lanes']:,}, "
             f"{measured('lane_busy'):.0%} | {measured('cycles_per_frame'):,} "
             f"| {measured('fmax_mhz'):g} MHz | **{measured('fps'):,.0f}** "
             f"| {measured('latency_us'):,.0f} us "

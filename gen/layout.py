@@ -12,7 +12,7 @@ from hw.weights import PIECE_BITS, pieces
 
 from .network import PIXEL_ZERO
 
-__all__ = ["contents", "weight_map"]
+__all__ = ["contents", "pass_name", "weight_map"]
 
 
 def _words(bits):
@@ -29,8 +29,14 @@ def _pieces(words):
     return np.packbits(padded.reshape(-1, PIECE_BITS), axis=1, bitorder="little").view("<u2")[:, 0]
 
 
+def _pass_weights(package, layer, lanes):
+    """Weights of the output channels that a pass computes."""
+    outputs = slice(layer.first_output, layer.first_output + layer.out_groups * lanes.outputs)
+    return package.weights[layer.name][outputs]
+
+
 def _layer_inversions(weights, layer, lanes):
-    """Inversion bits ``bool[group, word, result channel * 3 * slice channel]`` of one layer."""
+    """Inversion bits ``bool[group, word, result channel * 3 * slice channel]`` of one pass."""
     cout, cin = weights.shape[:2]
     padded = np.zeros((cout, layer.slices * lanes.slice_channels, 3, 3), bool)
     padded[:, :cin] = weights < 0
@@ -55,7 +61,7 @@ def _layer_constants(network, weights, layer, digits):
 def contents(package, schedule):
     """The :class:`hw.pipeline.Contents` of a package on a schedule."""
     lanes, network = schedule.lanes, package.network
-    layers = [(layer, package.weights[layer.name]) for layer in schedule.layers]
+    layers = [(layer, _pass_weights(package, layer, lanes)) for layer in schedule.layers]
     streamed = {load.layer for load in schedule.loads}
     resident = max((layer.weights + layer.weight_words for k, layer in enumerate(schedule.layers)
                     if k not in streamed), default=0)
@@ -79,6 +85,14 @@ def contents(package, schedule):
                     np.concatenate(stream))
 
 
+def pass_name(layer, lanes):
+    """Name of a convolution, with the output channels of the pass where it's not all of them."""
+    if layer.final and not layer.first_output:
+        return layer.name
+    end = layer.first_output + layer.out_groups * lanes.outputs
+    return f"{layer.name}[{layer.first_output}:{end}]"
+
+
 def weight_map(network, schedule):
     """Manifest of the init files, JSON-ready: which layer and bits lie where."""
     lanes = schedule.lanes
@@ -92,19 +106,20 @@ def weight_map(network, schedule):
             "bit": "(result_channel * 3 + kernel_column) * slice_channels + channel",
             "output": "out_group * outputs + file * result_channels + result_channel",
             "input": "slice * slice_channels + channel",
-            "layers": {layer.name: {"first": layer.weights, "out_groups": layer.out_groups,
-                                    "slices": layer.slices, "streamed": layer in streamed}
-                       for layer in schedule.layers}},
+            "layers": {pass_name(layer, lanes): {
+                "first": layer.weights, "out_groups": layer.out_groups, "slices": layer.slices,
+                "streamed": layer in streamed} for layer in schedule.layers}},
         **({"stream": {
             "files": ["sdram.bin"],
             "piece": f"{PIECE_BITS} bits, little endian; pieces of a word, lowest first, of group "
                      "0, 1, ..., then the next address",
-            "layers": {layer.name: layer.weight_words * lanes.groups * pieces(schedule)
+            "layers": {pass_name(layer, lanes): layer.weight_words * lanes.groups * pieces(schedule)
                        for layer in streamed}}} if streamed else {}),
         "constants": {
             "files": ["constants.hex"],
             "word": "address = first + output // result_channels",
-            "layers": {layer.name: {"first": layer.constants} for layer in schedule.layers}},
+            "layers": {pass_name(layer, lanes): {"first": layer.constants}
+                       for layer in schedule.layers}},
         "head": {
             "files": ["head.hex"],
             "word": "address = class * (features / result_channels) + channel // result_channels",

@@ -15,9 +15,9 @@ from hw.schedule import Lanes
 
 from .device import DEVICES
 from .estimate import PlanTooLarge, check_fit, estimate_resources
-from .layout import contents
+from .layout import contents, pass_name
 from .package import Package, PackageError
-from .residency import place_weights, weight_room
+from .residency import fewest_cycles, place_weights, weight_room
 from .schedule import check_lanes, make_schedule
 
 __all__ = ["FORMAT", "Plan", "PlanError", "choose_lanes"]
@@ -26,6 +26,7 @@ FORMAT = "signstream-plan"
 VERSION = 1
 # Share of the LUT sites that a plan may fill: beyond it place and route takes very long.
 FILL = 0.6
+TRIALS = 4         # arrays whose streaming is planned in full, a second each
 PIXELS, SLICES, RESULTS = (8, 4, 2), (4, 8, 16, 32), (4, 8, 16)
 
 
@@ -116,7 +117,7 @@ class Plan:
             "latency_cycles": self.latency_cycles, "lane_busy": self.lane_busy,
             "resources": estimate_resources(self.schedule),
             "stall_cycles": self.residency.stalls, "streamed_bits": self.residency.bits,
-            "streamed_layers": [self.schedule.layers[load.layer].name
+            "streamed_layers": [pass_name(self.schedule.layers[load.layer], self.lanes)
                                 for load in self.schedule.loads],
             "accumulator_bits": self.schedule.acc_bits,
             "layers": [asdict(layer) | {"cycles": layer.cycles}
@@ -183,6 +184,18 @@ def _candidates(network):
                     m *= 2
 
 
+def _streaming(candidates):
+    """``(lanes, cycles, resources)`` of the most promising arrays that stream weights."""
+    found = []
+    for fewest, _, lanes, schedule, room in sorted(candidates, key=lambda entry: entry[:2]):
+        if len(found) == TRIALS or found and fewest >= min(cycles for _, cycles, _ in found):
+            break
+        residency = place_weights(schedule, room)
+        if residency is not None:
+            found.append((lanes, residency.cycles, estimate_resources(residency.schedule)))
+    return found
+
+
 def choose_lanes(network, device, target_fps=None, max_lanes=None, clock_mhz=100.0):
     """The array for a network on a device.
 
@@ -198,16 +211,15 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, clock_mhz=100
             continue
         schedule = make_schedule(network, lanes)
         need = estimate_resources(schedule)
-        residency = None
-        if need["comb"] <= FILL * device.comb:
-            residency = place_weights(schedule, weight_room(schedule, device))
-        if residency is None:
+        room = weight_room(schedule, device)
+        if need["comb"] > FILL * device.comb or room <= 0:
             refused.append((need["ebr"], need["comb"], schedule))
+        elif schedule.weight_depth <= room:
+            fitting.append((lanes, schedule.cycles, need))
         else:
-            chosen = streaming if residency.schedule.loads else fitting
-            chosen.append((lanes, residency.cycles, need))
+            streaming.append((fewest_cycles(schedule, room), need["comb"], lanes, schedule, room))
     # Where all weights can stay, nobody wants to load any.
-    fitting = fitting or streaming
+    fitting = fitting or _streaming(streaming)
     if not fitting:
         if not refused:
             raise PlanError(f"No array of at most {max_lanes} lanes suits {network.name}; "

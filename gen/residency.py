@@ -1,10 +1,10 @@
 """Which weights stay on the chip and which are streamed, by going through the frame's schedule.
 
-Weights that don't stay are written into a buffer behind those that do, layer after layer and ahead
-of time; a layer's weights are used for every group of pixels, so it waits until they are complete,
-and a place in the buffer waits until the layer is over that used it before. Bandwidth per frame
-says little: what counts is what the buffer holds when the deep layers begin, which need the most
-weights for the fewest cycles.
+Weights that don't stay are written into a buffer behind those that do, pass after pass and ahead of
+time. A pass uses its weights for every group of pixels, so it waits until they are complete, and a
+place in the buffer waits until the pass is over that used it before. Bandwidth per frame says
+little: what counts is what the buffer holds when the deep layers begin, which need the most weights
+for the fewest cycles.
 """
 
 from dataclasses import dataclass, replace
@@ -15,8 +15,9 @@ from hw.weights import PIECE_BITS, pieces
 
 from .device import EBR_SHAPES, block_rams
 from .estimate import estimate_resources
+from .schedule import in_passes
 
-__all__ = ["PIECE_CYCLES", "Residency", "place_weights", "weight_room"]
+__all__ = ["PIECE_CYCLES", "Residency", "fewest_cycles", "place_weights", "weight_room"]
 
 # Pipeline cycles for 16 bits of weights: an SDRAM on the pipeline's clock, of which opening rows
 # and refreshing take a twentieth.
@@ -40,14 +41,40 @@ class Residency:
     bits: int
 
 
+def fewest_cycles(schedule, depth, piece_cycles=PIECE_CYCLES):
+    """What a frame takes at least with weight memories of ``depth`` words: its steps, or the stream
+    of the weights that can't stay."""
+    word = schedule.lanes.groups * pieces(schedule) * piece_cycles
+    return max(schedule.cycles, int((schedule.weight_depth - depth) * word))
+
+
+def _joined(units, resident):
+    """``(passes, stay)``: the units, pairs of a convolution and a number of output groups, as lists
+    of passes for :func:`gen.schedule.in_passes`. Units in a row that are all in the set
+    ``resident`` make one pass; ``stay`` are the indices of these passes."""
+    passes, stay, count, before = [], set(), 0, None
+    for unit, (conv, groups) in enumerate(units):
+        if conv == len(passes):
+            passes.append([])
+        if unit in resident and before == (conv, True):
+            passes[-1][-1] += groups
+        else:
+            passes[-1].append(groups)
+            if unit in resident:
+                stay.add(count)
+            count += 1
+        before = conv, unit in resident
+    return passes, stay
+
+
 def _placed(schedule, resident, depth):
-    """The schedule with the layers of the set ``resident`` in front and the others in a ring
-    behind them, or ``None`` where one is too large."""
+    """The schedule with the passes of the set ``resident`` in front and the others in a ring behind
+    them, or ``None`` where one is too large."""
     layers, place = list(schedule.layers), 0
     for index in sorted(resident):
         layers[index] = replace(layers[index], weights=place)
         place += layers[index].weight_words
-    first, spans = place, []
+    first, spans, count = place, [], len(layers)
     for index, layer in enumerate(layers):
         if index in resident:
             continue
@@ -56,18 +83,18 @@ def _placed(schedule, resident, depth):
         if place + layer.weight_words > depth:
             return None
         layers[index] = replace(layer, weights=place)
-        spans.append((index, range(place, place + layer.weight_words)))
+        spans.append((index, place, place + layer.weight_words))
         place += layer.weight_words
-    loads, count = [], len(layers)
-    for k, (index, span) in enumerate(spans):
-        # Everything that was in this place before, in this frame and the one before it.
-        earlier = ([(i, s) for i, s in spans[:k]]
-                   + [(i - count, s) for i, s in spans[k:]])
-        after = max(i + 1 for i, s in earlier if s.start < span.stop and span.start < s.stop)
+    # What was in a place before, latest first: in this frame, then in the one before it.
+    history = [(index - count, start, stop) for index, start, stop in spans] + spans
+    loads = []
+    for k, (index, start, stop) in enumerate(spans):
+        after = next(i + 1 for i, begin, end in reversed(history[:len(spans) + k])
+                     if begin < stop and start < end)
         loads.append(WeightLoad(index, max(after, loads[-1].after) if loads else after))
     if loads and loads[0].after < loads[-1].after - count:   # loads come in order, frames too
-        loads[0] = replace(loads[0], after=loads[-1].after - count)
-        loads = [replace(load, after=max(load.after, loads[0].after)) for load in loads]
+        least = loads[-1].after - count
+        loads = [replace(load, after=max(load.after, least)) for load in loads]
     return replace(schedule, layers=tuple(layers), loads=tuple(loads))
 
 
@@ -105,32 +132,53 @@ def weight_room(schedule, device):
 
 
 def place_weights(schedule, depth, piece_cycles=PIECE_CYCLES):
-    """Choose the layers whose weights stay in weight memories of ``depth`` words.
+    """Choose what stays in weight memories of ``depth`` words.
 
-    Starts with a ring for all of them and lets single layers stay or go as long as a frame gets
-    shorter, or as short with less to stream. ``piece_cycles`` are clock cycles for 16 bits from
-    the stream. Returns a :class:`Residency`, or ``None`` where a layer's weights exceed ``depth``.
+    Where not all of it does, convolutions run in passes over a group of outputs each, so that the
+    buffer need not hold the weights of a whole one. Starts with a ring for all passes and lets
+    single ones stay or go as long as a frame gets shorter, or as short with less to stream.
+    ``piece_cycles`` are clock cycles for 16 bits from the stream. Returns a :class:`Residency`, or
+    ``None`` where a pass's weights exceed ``depth``.
     """
     if schedule.weight_depth <= depth:
         return Residency(schedule, schedule.cycles, 0, 0)
+    lanes = schedule.lanes
+    # A pass must not end within a slice of channels.
+    whole = lanes.groups % lanes.subslices != 0
+    units = [(conv, groups) for conv, layer in enumerate(schedule.layers)
+             for groups in ([layer.out_groups] if whole else [1] * layer.out_groups)]
+    single = in_passes(schedule, _joined(units, ())[0])
     total = sum(layer.weight_words for layer in schedule.layers)
-    groups = schedule.lanes.groups * pieces(schedule) * PIECE_BITS
+    bits = lanes.groups * pieces(schedule) * PIECE_BITS
 
     def judged(resident):
-        placed = _placed(schedule, resident, depth)
+        placed = _placed(single, resident, depth)
         if placed is None:
             return None
-        streamed = total - sum(schedule.layers[index].weight_words for index in resident)
-        return _frame_cycles(placed, piece_cycles), streamed, placed
+        streamed = total - sum(single.layers[unit].weight_words for unit in resident)
+        return _frame_cycles(placed, piece_cycles), streamed
+
+    def moves(resident):
+        """One unit of each convolution, as they are all alike, stays or goes."""
+        tried = set()
+        for unit, (conv, _) in enumerate(units):
+            if (conv, unit in resident) not in tried:
+                tried.add((conv, unit in resident))
+                moved = resident ^ {unit}
+                verdict = judged(moved)
+                if verdict is not None:
+                    yield verdict, sorted(moved)
 
     resident, best = frozenset(), judged(frozenset())
-    while best is not None:
-        moves = [(verdict, moved) for moved in (resident ^ {i} for i in range(len(schedule.layers)))
-                 if (verdict := judged(moved)) is not None]
-        verdict, moved = min(moves, key=lambda move: (move[0][:2], sorted(move[1])),
-                             default=(best, resident))
-        if verdict[:2] >= best[:2]:
-            cycles, streamed, placed = best
-            return Residency(placed, cycles, cycles - schedule.cycles, streamed * groups)
-        resident, best = moved, verdict
-    return None
+    if best is None:
+        return None
+    while True:
+        verdict, moved = min(moves(resident), default=(best, resident))
+        if verdict >= best:
+            break
+        resident, best = frozenset(moved), verdict
+    passes, stay = _joined(units, resident)
+    joined = in_passes(schedule, passes)
+    placed = _placed(joined, stay, depth)
+    cycles = _frame_cycles(placed, piece_cycles)
+    return Residency(placed, cycles, cycles - joined.cycles, best[1] * bits)

@@ -10,7 +10,7 @@ from hw.schedule import LayerSchedule, Schedule
 
 from .network import PIXEL_BITS
 
-__all__ = ["check_lanes", "make_schedule"]
+__all__ = ["check_lanes", "in_passes", "make_schedule"]
 
 
 def check_lanes(network, lanes):
@@ -80,18 +80,41 @@ def make_schedule(network, lanes):
     return replace(schedule, layers=tuple(_gaps(schedule)))
 
 
+def in_passes(schedule, groups_of):
+    """``schedule`` with convolutions in passes over some of their groups of outputs.
+
+    ``groups_of`` has a list for every convolution: how many groups of outputs each pass computes.
+    Weights lie in the same order as before.
+    """
+    lanes, layers = schedule.lanes, []
+    for layer, passes in zip(schedule.layers, groups_of):
+        whole, done = layer.out_groups * lanes.groups, 0
+        for count in passes:
+            first, words = done * lanes.groups, count * lanes.groups
+            layers.append(replace(
+                layer, gap=MIN_GAP, out_groups=count, first_output=done * lanes.outputs,
+                first_word=first, skip=whole - words, final=done + count == layer.out_groups,
+                pool=layer.pool and not done, weights=layer.weights + done * 3 * layer.slices,
+                constants=layer.constants + first,
+                residual_words=min(max(layer.residual_words - first, 0), words)))
+            done += count
+    schedule = replace(schedule, layers=tuple(layers))
+    return replace(schedule, layers=tuple(_gaps(schedule)))
+
+
 def _gaps(schedule):
     """Layers with the smallest gaps at which none reads a word before it's written."""
     groups = schedule.lanes.groups
     # From the cycle of a result's last step to that of its first word, and to its last's write.
     first_word = ARRAY_DELAY + array_dot(schedule).latency - 1
     written = first_word + groups - 1 + CODES_DELAY
-    before, pool_end = None, None
+    # Relative to the first step beside pooling: its end, and that of the layer before.
+    before, pool_end, since = None, None, 0
     for index, layer in enumerate(schedule.layers):
         # The first results come when the words of the layer before (of the frame before) are out.
         spacing = schedule.layers[index - 1].bubbles + layer.steps - layer.bubbles
         gap = max(layer.gap, groups - spacing)
-        if before is not None:
+        if layer.first_output == 0 and before is not None:
             # Relative to the first step of the layer before.
             start = before.cycles + gap
             row_steps = layer.cycles // layer.rows
@@ -103,9 +126,11 @@ def _gaps(schedule):
             if pool_end is not None:
                 # The first residual read is in the cycle after the last pooled word's write.
                 reads = layer.steps - layer.bubbles - 1 + first_word + RESIDUAL_READ_DELAY
-                gap = max(gap, pool_end - (before.cycles + reads))
-        pool_end = None
+                gap = max(gap, pool_end - (since + reads))
+            pool_end = None
+        since += gap + layer.cycles
         if layer.pool:
+            since = layer.cycles
             pool_end = (layer.steps - layer.bubbles - 1 + first_word
                         + pool_cycles(layer, schedule.lanes))
         before = layer

@@ -64,9 +64,9 @@ class IssueSequencer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        streamed = {self.schedule.layers[load.layer].name for load in self.schedule.loads}
+        streamed = {self.schedule.layers[load.layer] for load in self.schedule.loads}
         m.submodules.table = table = LayerTable(self.schedule, {
-            "streamed": lambda y: y.name in streamed,
+            "streamed": lambda y: y in streamed, "final": lambda y: y.final,
             "gap": lambda y: y.gap - MIN_GAP,
             "rows": lambda y: y.rows - 1, "x_groups": lambda y: y.x_groups - 1,
             "out_groups": lambda y: y.out_groups - 1, "digits": lambda y: y.digits - 1,
@@ -178,7 +178,7 @@ class IssueSequencer(wiring.Component):
         m.d.comb += [
             control.active.eq(running & ~in_bubble), control.last.eq(products_done),
             control.shift.eq((digit != 0) & (ky == 0) & (s == 0)),
-            self.image_done.eq(layer_done & cfg.image),
+            self.image_done.eq(layer_done & cfg.image & cfg.final),
             # The last group reads its weights as many cycles later as it is written later.
             self.layer_done.eq(delayed(m, layer_done, ARRAY_DELAY, state=True)),
         ]

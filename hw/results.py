@@ -87,7 +87,8 @@ class ResultSequencer(wiring.Component):
         self.shifts = sorted({layer.shift for layer in schedule.layers})
         self.entries = sorted({layer.entry for layer in schedule.layers})
         constants = sum(layer.out_groups for layer in schedule.layers) * schedule.lanes.groups
-        words = max(layer.out_groups for layer in schedule.layers) * schedule.lanes.groups
+        words = max(layer.out_groups * schedule.lanes.groups + layer.skip
+                    for layer in schedule.layers)
         self.word_layout = data.StructLayout({
             "valid": 1, "group": range(max(2, schedule.lanes.groups)),
             "constant": range(max(2, constants)),
@@ -102,11 +103,14 @@ class ResultSequencer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        groups = self.schedule.lanes.groups
+        groups, subslices = self.schedule.lanes.groups, self.schedule.lanes.subslices
         m.submodules.table = table = LayerTable(self.schedule, {
             "rows": lambda y: y.rows - 1, "x_groups": lambda y: y.x_groups - 1,
             "words": lambda y: y.out_groups * groups - 1,
-            "target": lambda y: y.target, "constants": lambda y: y.constants,
+            "target": lambda y: y.target + y.first_word // subslices,
+            "first_word": lambda y: y.first_word, "skip": lambda y: y.skip,
+            "skip_addresses": lambda y: y.skip // subslices, "final": lambda y: y.final,
+            "constants": lambda y: y.constants,
             "residual_words": lambda y: y.residual_words,
             "shift": lambda y: self.shifts.index(y.shift),
             "entry": lambda y: self.entries.index(y.entry),
@@ -130,34 +134,40 @@ class ResultSequencer(wiring.Component):
         words_end, x_end, row_end = Signal(), Signal(), Signal()
         m.d.comb += [words_end.eq(index == cfg.words), x_end.eq(x_group == cfg.x_groups),
                      row_end.eq(row == cfg.rows)]
-        part_end = part == self.schedule.lanes.subslices - 1
+        part_end = part == subslices - 1
+        # Over the words of other passes to those of the next pixels.
+        onward = Signal(word.address.shape())
+        m.d.comb += onward.eq(address + 1 + cfg.skip_addresses)
         with m.If(word.valid):
             m.d.sync += [index.eq(index + 1), residual.eq(residual + 1), part.eq(part + 1)]
             with m.If(part_end):
                 m.d.sync += [part.eq(0), address.eq(address + 1)]
             with m.If(words_end):
-                m.d.sync += [index.eq(0), x_group.eq(x_group + 1)]
+                m.d.sync += [index.eq(0), x_group.eq(x_group + 1),
+                             residual.eq(residual + 1 + cfg.skip)]
                 # A strided layer fills a group of pixels in two visits.
                 with m.If(cfg.stride2 & ~x_group[0]):
                     m.d.sync += address.eq(address_base)
                 with m.Else():
-                    m.d.sync += address_base.eq(address + 1)
+                    m.d.sync += [address.eq(onward), address_base.eq(onward)]
                 with m.If(x_end):
                     m.d.sync += [x_group.eq(0), row.eq(row + 1)]
                     with m.If(row_end):
                         m.d.sync += [row.eq(0), address.eq(0), address_base.eq(0),
-                                     residual.eq(0), layer.eq(Mux(cfg.last, 0, layer + 1))]
+                                     residual.eq(0)]
+                        with m.If(cfg.final):
+                            m.d.sync += layer.eq(Mux(cfg.last, 0, layer + 1))
                         m.d.comb += table.advance.eq(1)
         m.d.comb += [
-            word.constant.eq(cfg.constants + index), word.residual.eq(residual),
+            word.constant.eq(cfg.constants + index), word.residual.eq(cfg.first_word + residual),
             word.has_residual.eq(index < cfg.residual_words),
             word.address.eq(cfg.target + address), word.part.eq(part),
             word.shift.eq(cfg.shift), word.entry.eq(cfg.entry),
             word.first_conv.eq(cfg.first_conv), word.stride2.eq(cfg.stride2),
             word.odd.eq(x_group[0]), word.last.eq(cfg.last),
             word.start.eq((row == 0) & (x_group == 0)),
-            word.frame_end.eq(cfg.last & row_end & x_end & words_end),
-            word.slice.eq(index), word.layer.eq(layer), word.row.eq(row),
+            word.frame_end.eq(cfg.last & cfg.final & row_end & x_end & words_end),
+            word.slice.eq(cfg.first_word + index), word.layer.eq(layer), word.row.eq(row),
             word.x_group.eq(Mux(cfg.stride2, x_group >> 1, x_group)),
             self.pool_start.eq(cfg.pool & word.valid & word.start & (index == 0))]
         return m

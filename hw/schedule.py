@@ -58,7 +58,12 @@ class Lanes:
 
 @dataclass(frozen=True)
 class LayerSchedule:
-    """Loop bounds and addresses of one convolution.
+    """Loop bounds and addresses of one convolution, or of a pass of it.
+
+    A pass computes some of the output channels for all pixels, so that their weights are needed for
+    the time of the pass only; ``final`` says that no other of the convolution follows. Of the
+    result words of a group of pixels, ``first_word`` come before this pass's and ``skip`` are other
+    passes' in all.
 
     The loops, outermost first: ``rows`` output rows, ``x_groups`` groups of ``pixels`` input
     columns, ``out_groups`` groups of ``outputs`` channels, ``digits`` of a pixel, 3 kernel rows,
@@ -89,6 +94,10 @@ class LayerSchedule:
     residual_words: int
     shift: int
     entry: int
+    first_output: int = 0
+    first_word: int = 0
+    skip: int = 0
+    final: bool = True
 
     @property
     def steps(self):
@@ -113,10 +122,11 @@ class WeightLoad:
     Parameters
     ----------
     layer : int
-        Index of the layer whose weights they are; they fill its ``weight_words``.
+        Index in ``Schedule.layers`` of the pass whose weights they are; they fill its
+        ``weight_words``.
     after : int
-        Number of layers of the frame that must be over before the first word is overwritten.
-        Zero or less counts back into the frame before: 0 is its last layer.
+        Number of passes of the frame that must be over before the first word is overwritten.
+        Zero or less counts back into the frame before: 0 is its last one.
     """
 
     layer: int
@@ -126,6 +136,8 @@ class WeightLoad:
 @dataclass(frozen=True)
 class Schedule:
     """Everything that the gateware is made from, besides the weights.
+
+    ``layers`` are convolutions in their order, each in one pass or more.
 
     ``map_words`` counts words of one activation map in a memory column (there are two maps),
     ``residual_depth`` those of the residual map, ``image_words`` those of the image. ``loads`` are

@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from gen.layout import contents, weight_map
+from gen.layout import contents, pass_name, weight_map
 from gen.network import Network
 from gen.package import Package
-from gen.schedule import make_schedule
+from gen.residency import place_weights
+from gen.schedule import in_passes, make_schedule
 from hw.schedule import Lanes
+from hw.weights import PIECE_BITS, pieces
 
 CASES = [
     (Network(8, 1, side=8, classes=3), Lanes(2, 4, 8, 4)),
@@ -56,6 +58,38 @@ def test_the_manifest_leads_to_every_weight_once(net, lanes):
     for name in weights["files"]:
         assert all(word & ~mask == 0 for word, mask in zip(files[name], seen[name]))
         assert len(files[name]) == sum(y.out_groups * 3 * y.slices for y in schedule.layers)
+
+
+@pytest.mark.parametrize("net,lanes", CASES)
+def test_passes_change_no_word(net, lanes):
+    schedule, package, found, *_ = made(net, lanes)
+    parts = in_passes(schedule, [[1] * layer.out_groups for layer in schedule.layers])
+    split = contents(package, parts)
+    assert (split.weights, split.constants) == (found.weights, found.constants)
+    names = [pass_name(layer, lanes) for layer in parts.layers]
+    assert len(set(names)) == len(names) == sum(y.out_groups for y in schedule.layers)
+
+
+@pytest.mark.parametrize("net,lanes", CASES)
+def test_what_is_streamed_and_what_stays_are_all_the_weights(net, lanes):
+    """The stream's pieces, put together word by word where the loads say, beside the init files."""
+    schedule, package, found, *_ = made(net, lanes)
+    depth = max(3 * layer.slices for layer in schedule.layers)
+    if lanes.groups % lanes.subslices:
+        depth = max(layer.weight_words for layer in schedule.layers)
+    placed = place_weights(schedule, depth).schedule
+    split = contents(package, placed)
+    stream, per_word = iter(split.stream.tolist()), pieces(schedule)
+    streamed = {load.layer for load in placed.loads}
+    got = [[] for _ in range(lanes.groups)]
+    for index, layer in enumerate(placed.layers):
+        for word in range(layer.weights, layer.weights + layer.weight_words):
+            for g in range(lanes.groups):
+                got[g].append(
+                    sum(next(stream) << PIECE_BITS * k for k in range(per_word))
+                    if index in streamed else split.weights[g][word])
+    assert next(stream, None) is None
+    assert got == found.weights
 
 
 @pytest.mark.parametrize("net,lanes", CASES)

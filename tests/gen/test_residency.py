@@ -17,9 +17,14 @@ CASES = [(Network(8, 1, side=8, classes=3), Lanes(2, 4, 8, 4)),
          (Network(14, 2, side=16), Lanes(4, 16, 16, 8))]
 
 
+def least_depth(schedule):
+    """Words of the largest pass."""
+    return max(3 * layer.slices for layer in schedule.layers)
+
+
 def depths(schedule):
-    """From room for the largest layer to a word less than all."""
-    least = max(layer.weight_words for layer in schedule.layers)
+    """From room for the largest pass to a word less than all."""
+    least = least_depth(schedule)
     return [least + int(share * (schedule.weight_depth - 1 - least))
             for share in (0, 0.01, 0.1, 0.3, 0.6, 1)]
 
@@ -59,20 +64,49 @@ def test_every_layer_finds_its_own_weights(net, lanes, depth):
 def test_the_figures_are_those_of_the_loads(net, lanes, depth):
     schedule = make_schedule(net, lanes)
     residency = place_weights(schedule, depth)
-    streamed = [schedule.layers[load.layer] for load in residency.schedule.loads]
+    placed = residency.schedule
+    streamed = [placed.layers[load.layer] for load in placed.loads]
     words = sum(layer.weight_words for layer in streamed) * lanes.groups * pieces(schedule)
     assert residency.bits == words * PIECE_BITS
-    assert residency.cycles == schedule.cycles + residency.stalls
+    assert residency.cycles == placed.cycles + residency.stalls
+    # Passes cost some cycles each.
+    assert 0 <= placed.cycles - schedule.cycles <= 60 * (len(placed.layers) - len(schedule.layers))
     # No faster than the stream, nor than the lanes; no slower than one after the other.
     assert residency.cycles >= max(schedule.cycles, words * PIECE_CYCLES)
-    assert residency.cycles <= 1.02 * (schedule.cycles + words * PIECE_CYCLES) + 100 * len(streamed)
+    assert residency.cycles <= 1.02 * (placed.cycles + words * PIECE_CYCLES) + 100 * len(streamed)
 
 
 def test_more_room_is_never_slower():
     schedule = make_schedule(*CASES[2])
-    cycles = [place_weights(schedule, depth).cycles for depth in range(768, 5600, 512)]
+    cycles = [place_weights(schedule, depth).cycles for depth in range(512, 5800, 1024)]
     assert cycles[-1] == schedule.cycles
     assert cycles == sorted(cycles, reverse=True)
+
+
+@pytest.mark.parametrize("net,lanes", CASES)
+def test_passes_are_the_convolutions(net, lanes):
+    """Every output group of a convolution in one pass, with its own weights and constants."""
+    schedule = make_schedule(net, lanes)
+    placed = place_weights(schedule, least_depth(schedule)).schedule
+    passes = iter(placed.layers)
+    for layer in schedule.layers:
+        done = 0
+        while done < layer.out_groups:
+            one = next(passes)
+            assert one.name == layer.name and one.first_output == done * lanes.outputs
+            assert one.constants == layer.constants + done * lanes.groups
+            assert one.first_word == done * lanes.groups
+            assert one.skip == (layer.out_groups - one.out_groups) * lanes.groups
+            assert one.pool == (layer.pool and done == 0)
+            done += one.out_groups
+            assert one.final == (done == layer.out_groups)
+    assert next(passes, None) is None
+
+
+def test_layers_whose_passes_would_end_within_a_slice_stay_whole():
+    schedule = make_schedule(Network(8, 1, side=8, classes=3), Lanes(2, 16, 8, 4))
+    placed = place_weights(schedule, max(y.weight_words for y in schedule.layers)).schedule
+    assert len(placed.layers) == len(schedule.layers)
 
 
 def test_without_need_nothing_is_streamed():
@@ -81,9 +115,9 @@ def test_without_need_nothing_is_streamed():
     assert residency.schedule == schedule and not residency.stalls and not residency.bits
 
 
-def test_a_layer_that_does_not_fit_is_refused():
+def test_a_pass_that_does_not_fit_is_refused():
     schedule = make_schedule(*CASES[2])
-    assert place_weights(schedule, max(layer.weight_words for layer in schedule.layers) - 1) is None
+    assert place_weights(schedule, least_depth(schedule) - 1) is None
 
 
 @pytest.mark.parametrize("device", ["85f", "45f"])

@@ -37,8 +37,8 @@ def verdicts(plan, folder):
 
 
 @pytest.mark.parametrize("lanes,fields,words", [
-    (Lanes(4, 8, 8, 4), {"side": 16, "act_bits": 2}, 250),
-    slow(Lanes(8, 8, 16, 8), {"side": 32, "depth": 20}, 400)])
+    (Lanes(4, 8, 8, 4), {"side": 16, "act_bits": 2}, 30),
+    slow(Lanes(8, 8, 16, 8), {"side": 32, "depth": 20}, 60)])
 def test_streamed_weights_come_in_the_planned_cycles(lanes, fields, words, tmp_path):
     plan = dataclasses.replace(plan_of(lanes, **fields), weight_words=words)
     assert plan.residency.stalls
