@@ -12,13 +12,18 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["DONT_CARE", "FlowError", "Measured", "TooLarge", "measure", "options", "pack",
+__all__ = ["AFTER_READ", "FlowError", "Measured", "TooLarge", "measure", "options", "pack",
            "run", "tool", "versions"]
 
 # No memory of ours is read at an address while that is written, but Amaranth
 # promises the old value for that case and Yosys would pay 38 LUTs and 44 flip-flops a block RAM.
 # The head's sums are read without a clock, where there's no such promise to take back.
 DONT_CARE = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i"
+# Amaranth names an array's elements `o[0]`, `o[1]` beside the array `o`; where these are single
+# bits, Yosys takes them for the bits of one port on the way back from ABC9 and fails an assertion
+# (`GetSize(conn.first) == GetSize(conn.second)`, Yosys 0.70).
+HIDE_ELEMENTS = "rename -hide w:*]"
+AFTER_READ = (DONT_CARE, HIDE_ELEMENTS)
 
 CELLS = {"comb": "TRELLIS_COMB", "ff": "TRELLIS_FF", "ebr": "DP16KD", "dsp": "MULT18X18D"}
 WORDS = {"TRELLIS_COMB": "logic cells", "TRELLIS_FF": "flip-flops", "DP16KD": "block RAMs",
@@ -115,7 +120,7 @@ STEPS = {"YOSYS": ("synthesis", "top.rpt"), "NEXTPNR_ECP5": ("place and route", 
 def options(seed=1, usercode=None):
     """Overrides for ``platform.build`` that :func:`run` relies on."""
     return {
-        "script_after_read": DONT_CARE,
+        "script_after_read": "\n".join(AFTER_READ),
         "nextpnr_opts": f"--seed {seed} --placer static --router router2 --report top.report.json "
                         "--timing-allow-fail",
         "ecppack_opts": "--compress" + (f" --usercode {usercode}" if usercode else ""),

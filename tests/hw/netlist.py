@@ -5,7 +5,7 @@ from pathlib import Path
 
 from amaranth.back import rtlil
 
-from boards.flow import DONT_CARE
+from boards.flow import AFTER_READ
 from gen.build import TOP, write_build
 from tests.hw.cells import ECP5
 from tests.hw.tools import yosys
@@ -19,7 +19,7 @@ def write_netlist(plan, folder):
     """Write a build folder, then put the netlist in place of ``top.v``; the netlist's text.
 
     The steps are those of Amaranth's platform and ``boards/flow.py``: the same read order, the
-    same setting of the memories and the same synthesis.
+    same settings and the same synthesis.
     """
     write_build(plan, folder)
     target = ECP5()
@@ -30,7 +30,7 @@ def write_netlist(plan, folder):
         folder.joinpath(name).write_text(text)
         if name.endswith(".v"):
             script.append(f"read_verilog {name}")
-    yosys([*script, "read_rtlil top.il", DONT_CARE, f"synth_ecp5 -top {TOP}",
+    yosys([*script, "read_rtlil top.il", *AFTER_READ, f"synth_ecp5 -top {TOP}",
            "write_verilog -noattr netlist.v"], folder)
     for path in folder.glob("*.v"):
         if path.name != "netlist.v":
