@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 from gen import report
-from gen.plan import Plan, PlanError
+from gen.plan import Plan
 
 from . import flow
-from .cli import parsed
+from .cli import fail, parsed, refused
 from .identity import identity_of
 from .pll import Pll
 from .protocol import BAUD
@@ -164,34 +164,24 @@ def main(arguments=None):
     if options is None:
         return 0
 
-    def fail(code, sentence):
-        print(f"{parser.prog}: {sentence}", file=sys.stderr)
-        return code
-
     try:
         board = Board.named(options.board)
         measured, _ = build(options.build, board, mhz=options.mhz, baud=options.baud,
                             seed=options.seed, out=options.out, steps=Steps(4))
     except flow.TooLarge as error:
-        return fail(2, f"too large for the {board.device}: {error}")
-    except (PlanError, ValueError) as error:
-        return fail(2, str(error))
-    except flow.FlowError as error:
-        print(getattr(error, "log", ""), file=sys.stderr)
-        return fail(1, str(error))
-    except OSError as error:
-        return fail(2, f"{error.filename}: {error.strerror}")
-    except KeyboardInterrupt:
-        return fail(130, "interrupted")
+        return fail(parser, 2, f"too large for the {board.device}: {error}")
+    except (flow.FlowError, OSError, ValueError, KeyboardInterrupt) as error:
+        return refused(parser, error)
     out = Path(options.out or Path(options.build) / board.name)
     words = {"comb": "LUT sites", "ff": "flip-flops", "ebr": "block RAMs", "dsp": "multipliers"}
     shares = ", ".join(f"{getattr(measured, name)} of {measured.available[name]} {text}"
                        for name, text in words.items())
     print(f"{measured.fmax_mhz:g} MHz reached of {measured.target_mhz:g} asked for; {shares}")
     if not measured.met:
-        return fail(1, f"timing missed, {measured.fmax_mhz:g} MHz instead of "
-                       f"{measured.target_mhz:g}: try another --seed or a lower --mhz "
-                       f"({out / 'top.failed-timing.bit'} is for inspection only)")
+        return fail(parser, 1,
+                    f"timing missed, {measured.fmax_mhz:g} MHz instead of "
+                    f"{measured.target_mhz:g}: try another --seed or a lower --mhz "
+                    f"({out / 'top.failed-timing.bit'} is for inspection only)")
     print(out / "top.bit")
     if options.record:
         print(record(options.build, board))

@@ -7,6 +7,7 @@ which blocks are its own and its new ones what to write there.
 
 import json
 import re
+import shlex
 import subprocess
 
 from hw.memory import SOURCE
@@ -70,9 +71,12 @@ def block_rams(roms, folder):
     (folder / SOURCE.name).write_text(SOURCE.read_text())
     (folder / "roms.ys").write_text(f"read_verilog {SOURCE.name} roms.v\n"
                                     "synth_ecp5 -top roms\nwrite_json roms.json\n")
-    command = [*tool("yosys").split(), "-q", "-l", "roms.rpt", "roms.ys"]
-    if subprocess.run(command, cwd=folder, check=False, capture_output=True).returncode:
-        raise FlowError(f"synthesis of the memories failed, see {folder / 'roms.rpt'}")
+    done = subprocess.run([*shlex.split(tool("yosys")), "-q", "roms.ys"], cwd=folder, text=True,
+                          check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode:
+        error = FlowError(f"synthesis of the memories failed with exit code {done.returncode}")
+        error.log = "\n".join(done.stdout.splitlines()[-12:])
+        raise error
     cells = json.loads((folder / "roms.json").read_text())["modules"]["roms"]["cells"]
     found = {}
     for path, cell in cells.items():
@@ -121,4 +125,3 @@ def swapped(config, old, new):
             raise SwapError(f"the routed design doesn't hold the weights of its own build "
                             f"({rom} isn't in it); build it again with `python -m boards.build`")
     return config
-

@@ -286,7 +286,8 @@ def _check_build(identity, folder):
 
 def _load(board, folder):
     """Weights from the build folder, if they are missing."""
-    path = Path(folder or "") / "weights" / "sdram.bin"
+    from gen.layout import STREAM
+    path = Path(folder or "") / "weights" / STREAM
     if not folder or not path.exists():
         if not board.ready():
             raise BoardError("the board waits for its weights; name its build folder with --build")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .cli import parsed
+from .cli import fail, parsed
 from .ulx3s import BOARDS, Board
 
 __all__ = ["command", "main"]
@@ -56,27 +56,25 @@ def main(arguments=None):
     if options is None:
         return 0
 
-    def fail(code, sentence):
-        print(f"{parser.prog}: {sentence}", file=sys.stderr)
-        return code
-
     try:
         board = Board.named(options.board)
     except ValueError as error:
-        return fail(2, str(error))
+        return fail(parser, 2, str(error))
     bitstream = Path(options.build) / board.name / "top.bit"
     if not bitstream.exists():
-        return fail(2, f"{bitstream} doesn't exist; make it with `python -m boards.build "
-                       f"--build {options.build} --board {board.name}`")
+        return fail(parser, 2,
+                    f"{bitstream} doesn't exist; make it with `python -m boards.build "
+                    f"--build {options.build} --board {board.name}`")
     words = command(options.programmer, board, bitstream, options.flash)
     print(shlex.join(words), flush=True)
     if options.dry_run:
         return 0
     if shutil.which(words[0]) is None:
-        return fail(2, f"{words[0]} isn't installed; see boards/README.md")
+        return fail(parser, 2, f"{words[0]} isn't installed; see boards/README.md")
     code = subprocess.run(words, check=False).returncode
-    return fail(1, f"{words[0]} failed with exit code {code}; is the board connected and its "
-                   f"serial port free?") if code else 0
+    return fail(parser, 1,
+                f"{words[0]} failed with exit code {code}; is the board connected and its serial "
+                f"port free?") if code else 0
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ import tempfile
 from pathlib import Path
 
 from gen import report
-from gen.plan import Plan, PlanError
+from gen.plan import Plan
 
 from . import flow
 from .build import BuildError, Steps, design, gateware
-from .cli import parsed
+from .cli import parsed, refused
 from .contents import SwapError, block_rams, swapped
 from .ulx3s import BOARDS, Board
 
@@ -130,22 +130,11 @@ def main(arguments=None):
     if options is None:
         return 0
 
-    def fail(code, sentence):
-        print(f"{parser.prog}: {sentence}", file=sys.stderr)
-        return code
-
     try:
         board = Board.named(options.board)
         made = swap(options.build, options.routed, board, Steps(3))
-    except (PlanError, ValueError) as error:
-        return fail(2, str(error))
-    except flow.FlowError as error:
-        print(getattr(error, "log", ""), file=sys.stderr)
-        return fail(1, str(error))
-    except OSError as error:
-        return fail(2, f"{error.filename}: {error.strerror}")
-    except KeyboardInterrupt:
-        return fail(130, "interrupted")
+    except (flow.FlowError, OSError, ValueError, KeyboardInterrupt) as error:
+        return refused(parser, error)
     print(f"{made['fmax_mhz']['measured']:g} MHz, as routed; "
           f"{Path(options.build) / board.name / 'top.bit'}")
     return 0

@@ -117,12 +117,9 @@ class WeightSource(wiring.Component):
         with m.Elif(self.bytes.valid):
             m.d.sync += [half.eq(~half), low.eq(self.bytes.payload)]
             with m.If(place != 2):
-                m.d.sync += [offset.eq(Cat(offset[8:], self.bytes.payload)),
+                m.d.sync += [offset.eq(Cat(offset, self.bytes.payload)[8:]),
+                             target.eq(Cat(offset, self.bytes.payload)[9:]),
                              place.eq(place + half)]
-        set_target = Signal()
-        m.d.sync += set_target.eq(self.bytes.valid & half & (place == 1))
-        with m.If(set_target):
-            m.d.sync += target.eq(offset[1:])
 
         # Whole bursts only.
         writing, sent = Signal(), Signal(range(BURST))
@@ -161,16 +158,13 @@ class WeightSource(wiring.Component):
                 with m.If(chip.words.valid):
                     m.d.sync += [left.eq(left - 1), arrived.eq(1)]
                     with m.If(left == 1):
-                        m.next = "settle"
-            with m.State("settle"):                 # the last word is in the CRC's register
-                m.next = "settle2"
-            with m.State("settle2"):
-                m.next = "judge"
+                        m.next = "judge"
             with m.State("judge"):
-                m.d.sync += [self.checked.eq(1), self.good.eq(crc.crc == self.crc)]
-                m.next = "idle"
-                with m.If(crc.crc == self.crc):
-                    m.next = "again"
+                with m.If(~arrived):                # the last word is in the CRC
+                    m.d.sync += [self.checked.eq(1), self.good.eq(crc.crc == self.crc)]
+                    m.next = "idle"
+                    with m.If(crc.crc == self.crc):
+                        m.next = "again"
             with m.State("again"):
                 m.d.sync += left.eq(self.whole_count)
                 m.d.comb += chip.read.valid.eq(1)

@@ -168,10 +168,9 @@ def _save(path, state):
     partial.replace(path)
 
 
-def _continued(path, parent, wanted, images):
+def _continued(path, parent, wanted):
     """Network of the run ``parent``, and what lies behind it; it must be what's wanted."""
     network = Network.from_dict(parent["network"])
-    wanted = replace(wanted, side=images.side, classes=len(images.class_names))
     same = replace(wanted, shifts=network.shifts, entries=network.entries)
     if network != same:
         raise TrainError(f"{path}: holds a {network.name} of {network.act_bits}-bit activations "
@@ -220,6 +219,7 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         raise TrainError(f"Batch must be at most the {len(images)} training images, "
                          f"not {recipe.batch}")
     settings = asdict(recipe) | {"sides": [list(pair) for pair in recipe.sides]}
+    network = replace(network, side=images.side, classes=len(images.class_names))
     if resume:
         state = restore(out)
         if state["recipe"] != settings:
@@ -229,11 +229,10 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         network, before = Network.from_dict(state["network"]), state.get("before", [])
     elif start is not None:
         state, parent = None, restore(start)
-        network, before = _continued(start, parent, network, images)
+        network, before = _continued(start, parent, network)
     else:
         state, before = None, []
-        network = calibrate(replace(network, side=images.side, classes=len(images.class_names)),
-                            images.pixels[:256], recipe.act_rms, recipe.branch,
+        network = calibrate(network, images.pixels[:256], recipe.act_rms, recipe.branch,
                             seed=recipe.seed)
     torch.manual_seed(recipe.seed)
     model = WRN(network).to(device)

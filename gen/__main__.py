@@ -68,7 +68,7 @@ def _parser():
                         help="multiply-accumulates per cycle at most, or the array itself: "
                              "pixels, slice channels, outputs, result channels")
     parser.add_argument("--weight-words", type=int, metavar="N",
-                        help="words of a group's weight memory; layers that don't fit are streamed "
+                        help="words of a group's weight memory; what doesn't fit is streamed "
                              "(default: what the device has room for)")
     parser.add_argument("--clock-mhz", type=_positive, default=100.0,
                         help="pipeline clock (default 100)")
@@ -156,7 +156,7 @@ def main(argv=None):
           f"(estimate)")
     if plan.schedule.loads:
         print(f"  weights   {plan.residency.bits:,} bits streamed a frame, "
-              f"{len(plan.schedule.loads)} of {len(plan.schedule.layers)} layers; "
+              f"{len(plan.schedule.loads)} of {len(plan.schedule.layers)} passes; "
               f"{plan.residency.stalls:,} cycles wait for them")
     print(f"  resources {need['comb']:,} COMB, {need['ff']:,} FF, {need['ebr']} EBR, "
           f"{need['dsp']} DSP of the {device.upper()} (estimate)")

@@ -10,13 +10,12 @@ from amaranth.back import verilog
 from hw.target import VerilogTarget
 
 from . import report
-from .layout import weight_map
+from .layout import STREAM, weight_map
 from .plan import PlanError
 
-__all__ = ["STREAM", "write_build"]
+__all__ = ["write_build"]
 
 TOP = "signstream"
-STREAM = "sdram.bin"
 
 
 def _files(plan):

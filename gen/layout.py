@@ -12,7 +12,9 @@ from hw.weights import PIECE_BITS, pieces
 
 from .network import PIXEL_ZERO
 
-__all__ = ["contents", "pass_name", "weight_map"]
+__all__ = ["STREAM", "contents", "pass_name", "weight_map"]
+
+STREAM = "sdram.bin"  # what the weight stream gives in a frame, beside the init files
 
 
 def _words(bits):
@@ -21,10 +23,11 @@ def _words(bits):
     return [int.from_bytes(row.tobytes(), "little") for row in packed]
 
 
-def _pieces(words):
-    """What the weight stream carries (:mod:`hw.weights`), uint16, of ``bool[group, word, bit]``."""
+def _pieces(words, count_of):
+    """What the weight stream carries (:mod:`hw.weights`), uint16, of ``bool[group, word, bit]`` in
+    ``count_of`` pieces a word."""
     groups, count, bits = words.shape
-    padded = np.zeros((count, groups, -(-bits // PIECE_BITS) * PIECE_BITS), bool)
+    padded = np.zeros((count, groups, count_of * PIECE_BITS), bool)
     padded[..., :bits] = words.transpose(1, 0, 2)
     return np.packbits(padded.reshape(-1, PIECE_BITS), axis=1, bitorder="little").view("<u2")[:, 0]
 
@@ -70,7 +73,7 @@ def contents(package, schedule):
     for k, (layer, weights) in enumerate(layers):
         words = _layer_inversions(weights, layer, lanes)
         if k in streamed:
-            stream.append(_pieces(words))
+            stream.append(_pieces(words, pieces(schedule)))
         else:
             inversions[:, layer.weights:layer.weights + layer.weight_words] = words
     constants = np.concatenate(
@@ -110,7 +113,7 @@ def weight_map(network, schedule):
                 "first": layer.weights, "out_groups": layer.out_groups, "slices": layer.slices,
                 "streamed": layer in streamed} for layer in schedule.layers}},
         **({"stream": {
-            "files": ["sdram.bin"],
+            "files": [STREAM],
             "piece": f"{PIECE_BITS} bits, little endian; pieces of a word, lowest first, of group "
                      "0, 1, ..., then the next address",
             "layers": {pass_name(layer, lanes): layer.weight_words * lanes.groups * pieces(schedule)

@@ -17,7 +17,7 @@ from .device import DEVICES
 from .estimate import PlanTooLarge, check_fit, estimate_resources
 from .layout import contents, pass_name
 from .package import Package, PackageError
-from .residency import fewest_cycles, place_weights, weight_room
+from .residency import fewest_cycles, least_words, place_weights, weight_room
 from .schedule import check_lanes, make_schedule
 
 __all__ = ["FORMAT", "Plan", "PlanError", "choose_lanes"]
@@ -57,7 +57,7 @@ class Plan:
     def residency(self):
         """Where the weights lie: a :class:`.residency.Residency`.
 
-        Raises :class:`PlanTooLarge` where a layer's weights don't fit the weight memories.
+        Raises :class:`PlanTooLarge` where a pass's weights don't fit the weight memories.
         """
         return _residency(self.network, self.lanes, DEVICES[self.device], self.weight_words)
 
@@ -162,10 +162,10 @@ def _residency(network, lanes, device, weight_words=None):
     room = weight_room(schedule, device) if weight_words is None else weight_words
     residency = place_weights(schedule, room)
     if residency is None:
-        check_fit(schedule, device, network.name)
-        largest = max(layer.weight_words for layer in schedule.layers)
-        raise PlanTooLarge(f"{network.name} needs {largest:,} words of weight memory for its "
-                           f"largest layer, not {room:,}")
+        if weight_words is None:
+            check_fit(schedule, device, network.name)
+        raise PlanTooLarge(f"{network.name} needs weight memories of at least "
+                           f"{least_words(schedule):,} words on this array, not {room:,}")
     return residency
 
 

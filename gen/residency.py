@@ -17,7 +17,8 @@ from .device import EBR_SHAPES, block_rams
 from .estimate import estimate_resources
 from .schedule import in_passes
 
-__all__ = ["PIECE_CYCLES", "Residency", "fewest_cycles", "place_weights", "weight_room"]
+__all__ = ["PIECE_CYCLES", "Residency", "fewest_cycles", "least_words", "place_weights",
+           "weight_room"]
 
 # Pipeline cycles for 16 bits of weights: an SDRAM on the pipeline's clock, of which opening rows
 # and refreshing take a twentieth.
@@ -46,6 +47,19 @@ def fewest_cycles(schedule, depth, piece_cycles=PIECE_CYCLES):
     of the weights that can't stay."""
     word = schedule.lanes.groups * pieces(schedule) * piece_cycles
     return max(schedule.cycles, int((schedule.weight_depth - depth) * word))
+
+
+def _units(schedule):
+    """The smallest passes: pairs of a convolution's index and a number of its output groups."""
+    # A pass must not end within a slice of channels.
+    whole = schedule.lanes.groups % schedule.lanes.subslices != 0
+    return [(conv, groups) for conv, layer in enumerate(schedule.layers)
+            for groups in ([layer.out_groups] if whole else [1] * layer.out_groups)]
+
+
+def least_words(schedule):
+    """Words that a group's weight memory must have: those of the largest of the smallest passes."""
+    return max(groups * 3 * schedule.layers[conv].slices for conv, groups in _units(schedule))
 
 
 def _joined(units, resident):
@@ -142,11 +156,7 @@ def place_weights(schedule, depth, piece_cycles=PIECE_CYCLES):
     """
     if schedule.weight_depth <= depth:
         return Residency(schedule, schedule.cycles, 0, 0)
-    lanes = schedule.lanes
-    # A pass must not end within a slice of channels.
-    whole = lanes.groups % lanes.subslices != 0
-    units = [(conv, groups) for conv, layer in enumerate(schedule.layers)
-             for groups in ([layer.out_groups] if whole else [1] * layer.out_groups)]
+    lanes, units = schedule.lanes, _units(schedule)
     single = in_passes(schedule, _joined(units, ())[0])
     total = sum(layer.weight_words for layer in schedule.layers)
     bits = lanes.groups * pieces(schedule) * PIECE_BITS

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from gen.build import STREAM
+from gen.layout import STREAM
 from gen.plan import Plan
 
 __all__ = ["Folder", "FolderError"]

@@ -5,9 +5,11 @@ import itertools
 import pytest
 
 from gen.device import DEVICES, block_rams
-from gen.estimate import estimate_resources
+from gen.estimate import PlanTooLarge, estimate_resources
 from gen.network import Network
-from gen.residency import PIECE_CYCLES, place_weights, weight_room
+from gen.package import Package
+from gen.plan import Plan
+from gen.residency import PIECE_CYCLES, least_words, place_weights, weight_room
 from gen.schedule import make_schedule
 from hw.schedule import Lanes
 from hw.weights import PIECE_BITS, pieces
@@ -17,14 +19,9 @@ CASES = [(Network(8, 1, side=8, classes=3), Lanes(2, 4, 8, 4)),
          (Network(14, 2, side=16), Lanes(4, 16, 16, 8))]
 
 
-def least_depth(schedule):
-    """Words of the largest pass."""
-    return max(3 * layer.slices for layer in schedule.layers)
-
-
 def depths(schedule):
     """From room for the largest pass to a word less than all."""
-    least = least_depth(schedule)
+    least = least_words(schedule)
     return [least + int(share * (schedule.weight_depth - 1 - least))
             for share in (0, 0.01, 0.1, 0.3, 0.6, 1)]
 
@@ -87,7 +84,7 @@ def test_more_room_is_never_slower():
 def test_passes_are_the_convolutions(net, lanes):
     """Every output group of a convolution in one pass, with its own weights and constants."""
     schedule = make_schedule(net, lanes)
-    placed = place_weights(schedule, least_depth(schedule)).schedule
+    placed = place_weights(schedule, least_words(schedule)).schedule
     passes = iter(placed.layers)
     for layer in schedule.layers:
         done = 0
@@ -117,7 +114,11 @@ def test_without_need_nothing_is_streamed():
 
 def test_a_pass_that_does_not_fit_is_refused():
     schedule = make_schedule(*CASES[2])
-    assert place_weights(schedule, least_depth(schedule) - 1) is None
+    least = max(3 * layer.slices for layer in schedule.layers)
+    assert place_weights(schedule, least - 1) is None and place_weights(schedule, least)
+    plan = Plan(Package.random(CASES[2][0], 1), CASES[2][1], "85f", weight_words=least - 1)
+    with pytest.raises(PlanTooLarge, match="wrn-20-4 needs weight memories of at least 96 words"):
+        plan.create()
 
 
 @pytest.mark.parametrize("device", ["85f", "45f"])

@@ -100,15 +100,8 @@ def check(plan, images, stalls=("never", "never"), seed=1):
     if plan.schedule.loads:
         async def weights(ctx):
             rng = np.random.default_rng(seed + 2)
-            for piece in itertools.cycle(plan.contents.stream.tolist()):
-                for _ in range(STALLS[stalls[0]](rng)):
-                    await ctx.tick()
-                ctx.set(dut.weights.payload, piece)
-                ctx.set(dut.weights.valid, 1)
-                taken = False
-                while not taken:
-                    _, _, taken = await ctx.tick().sample(dut.weights.ready)
-                ctx.set(dut.weights.valid, 0)
+            await send(ctx, dut.weights, itertools.cycle(plan.contents.stream.tolist()),
+                       lambda: STALLS[stalls[0]](rng))
         background.append(weights)
     simulate(dut, feed, drain, watch=[dut.scores], background=background)
     for k in range(len(images)):

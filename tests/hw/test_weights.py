@@ -14,7 +14,7 @@ from hw.memory import READ_LATENCY
 from hw.schedule import Lanes
 from hw.weights import PIECE_BITS, WeightHop, WeightLoader, pieces
 from tests.hw.tiny import tiny_network
-from tests.streams import STALLS, simulate
+from tests.streams import STALLS, send, simulate
 
 
 class Memories(wiring.Component):
@@ -67,15 +67,7 @@ def test_every_layer_reads_the_words_that_were_streamed_for_it(lanes, share, sta
     unit = Memories(schedule)
 
     async def source(ctx):
-        for piece in sent:
-            for _ in range(STALLS[stall](rng)):
-                await ctx.tick()
-            ctx.set(unit.pieces.payload, piece)
-            ctx.set(unit.pieces.valid, 1)
-            taken = False
-            while not taken:
-                _, _, taken = await ctx.tick().sample(unit.pieces.ready)
-            ctx.set(unit.pieces.valid, 0)
+        await send(ctx, unit.pieces, sent, lambda: STALLS[stall](rng))
 
     async def consumer(ctx):
         for frame, (index, layer) in itertools.product(range(3), enumerate(schedule.layers)):
