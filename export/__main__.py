@@ -49,13 +49,15 @@ def _parser():
     p.add_argument("--out", type=Path, required=True, metavar="FILE", help="checkpoint to write")
     p.add_argument("--resume", action="store_true", help="go on from the checkpoint --out")
     p.add_argument("--start-from", type=Path, metavar="FILE",
-                   help="begin a new run with the weights of this checkpoint")
+                   help="begin a new run with the weights of this checkpoint; the network may be "
+                        "wider or have other formats")
     p.add_argument("--depth", type=int, default=20, help="6n+2 (%(default)s)")
     p.add_argument("--width", type=int, default=1, help="times 16 channels (%(default)s)")
     p.add_argument("--act-bits", type=int, default=4,
                    help=f"bits of an activation, one of {ACT_BITS} (%(default)s)")
     p.add_argument("--act-frac", type=int, help="fraction bits of an activation (bits - 3)")
     p.add_argument("--res-bits", type=int, default=12, help="bits of the residual (%(default)s)")
+    p.add_argument("--res-frac", type=int, help="fraction bits of the residual (bits - 7)")
     p.add_argument("--side", type=int, help="resize the pictures of an image folder")
     length = p.add_mutually_exclusive_group(required=True)
     length.add_argument("--epochs", type=int, help="length of the run in epochs")
@@ -70,6 +72,7 @@ def _parser():
                        ("round-from", "fraction of the run from which activations are rounded"),
                        ("act-rms", "aim for activations, in codes"),
                        ("branch", "aim for a block's addition, relative to its residual"),
+                       ("noise", "added to the weights of --start-from, of their spread"),
                        ("seed", "of weights, order and augmentation")):
         value = getattr(default, name.replace("-", "_"))
         p.add_argument(f"--{name}", type=type(value), default=value, help=f"{text} (%(default)s)")
@@ -107,7 +110,8 @@ def _train(options):
     recipe = Recipe(**{name: getattr(options, name) for name in Recipe.__dataclass_fields__
                        if hasattr(options, name)})
     network = Network(options.depth, options.width, act_bits=options.act_bits,
-                      act_frac=options.act_frac, res_bits=options.res_bits)
+                      act_frac=options.act_frac, res_bits=options.res_bits,
+                      res_frac=options.res_frac)
     images, test = load(options.data, options.side)
     state = train(network, recipe, images, test, options.out, options.device, options.resume,
                   options.stop_after, options.start_from, lambda line: print(line, flush=True))

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from gen.network import Network
 
+from .adapt import adapted
 from .data import augment, shrink
 from .model import WRN, calibrate
 
@@ -57,6 +58,9 @@ class Recipe:
         Fraction of the run from which activations are rounded; limits are always in force.
     act_rms, branch : float
         See :func:`export.model.calibrate`.
+    noise : float
+        Of the latents that a run starts from, relative to each layer's standard deviation. Copies
+        of a channel (:mod:`.adapt`) get the same gradients and stay copies without it.
     seed : int
     amp : str
         ``"off"`` or ``"bf16"`` (convolutions of the training pass in bfloat16).
@@ -74,6 +78,7 @@ class Recipe:
     round_from: float = 0.0
     act_rms: float = 3.0
     branch: float = 0.5
+    noise: float = 0.0
     seed: int = 0
     amp: str = "off"
 
@@ -168,16 +173,15 @@ def _save(path, state):
     partial.replace(path)
 
 
-def _continued(path, parent, wanted):
-    """Network of the run ``parent``, and what lies behind it; it must be what's wanted."""
-    network = Network.from_dict(parent["network"])
-    same = replace(wanted, shifts=network.shifts, entries=network.entries)
-    if network != same:
-        raise TrainError(f"{path}: holds a {network.name} of {network.act_bits}-bit activations "
-                         f"with {network.act_frac} fraction bits, {network.classes} classes and "
-                         f"{network.side} pixels a side; start from it with the same options")
-    return network, [*parent.get("before", []),
-                     {"recipe": parent["recipe"], "history": parent["history"]}]
+def _history(state):
+    """The runs that led to the checkpoint ``state``, its own last."""
+    return [*state.get("before", []), {"recipe": state["recipe"], "history": state["history"]}]
+
+
+@torch.no_grad()
+def _blur(model, noise):
+    for sign in model.signs.values():
+        sign.latent += noise * sign.latent.std() * torch.randn(sign.latent.shape)
 
 
 def train(network, recipe, images, test, out, device="cpu", resume=False, stop_after=None,
@@ -198,8 +202,9 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
     stop_after : int, optional
         End after this many epochs of this call.
     start : path, optional
-        Checkpoint of another run whose latents, shifts and formats this run begins with. Its
-        recipe and history are kept under ``"before"``. ``resume`` doesn't need it again.
+        Checkpoint of another run whose weights this run begins with, adapted to ``network`` (see
+        :func:`export.adapt.adapted`). Its recipe and history are kept under ``"before"``.
+        ``resume`` doesn't need it again.
     log : callable
         Takes one line per epoch.
 
@@ -229,7 +234,8 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         network, before = Network.from_dict(state["network"]), state.get("before", [])
     elif start is not None:
         state, parent = None, restore(start)
-        network, before = _continued(start, parent, network)
+        network, weights = adapted(Network.from_dict(parent["network"]), parent["model"], network)
+        before = _history(parent)
     else:
         state, before = None, []
         network = calibrate(network, images.pixels[:256], recipe.act_rms, recipe.branch,
@@ -246,7 +252,8 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         epoch, seen = state["epoch"], state["seen"]
         elapsed, history = state["elapsed"], state["history"]
     elif start is not None:
-        model.load_state_dict(parent["model"])
+        model.load_state_dict(weights)
+        _blur(model, recipe.noise)
     parallel = model
     if processes.size > 1:
         parallel = torch.nn.parallel.DistributedDataParallel(model)

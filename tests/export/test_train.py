@@ -108,10 +108,22 @@ def test_a_run_may_start_from_another_ones_weights(data, trained, tmp_path, caps
     assert training["before"] == [{"recipe": parent["recipe"], "epochs": 6}]
 
     capsys.readouterr()
-    assert train(data, out, "--epochs", 1, "--width", 2, "--start-from", trained) == 2
-    assert re.search("run.pt: holds a wrn-8-1 of 4-bit activations with 1 fraction bits, 3 classes "
-                     "and 16 pixels a side; start from it with the same options",
-                     capsys.readouterr().err)
+    assert train(data, out, "--epochs", 1, "--width", 2, "--start-from", out) == 0
+    assert train(data, out, "--epochs", 1, "--depth", 14, "--start-from", trained) == 2
+    assert "only from one of the same depth, 14, not 8" in capsys.readouterr().err
+
+
+def test_noise_tells_copies_of_a_channel_apart(data, trained, tmp_path):
+    def rows(noise):
+        out = tmp_path / f"{noise}.pt"
+        assert train(data, out, "--epochs", 1, "--width", 2, "--start-from", trained, "--noise",
+                     noise) == 0
+        latent = restore(out)["model"]["signs.g0b0c0.latent"]
+        return latent[::2], latent[1::2]
+
+    assert torch.equal(*rows(0))
+    a, b = rows(0.2)
+    assert not torch.equal(a, b) and np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.5
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "export" / "latents").glob("*.pt")),
