@@ -6,11 +6,10 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-from hw.array import array_dot
 from hw.head import head_cycles
 from hw.issue import ARRAY_DELAY
 from hw.pipeline import Pipeline
-from hw.results import CODES_DELAY
+from hw.results import CODES_DELAY, emit_latency
 from hw.schedule import Lanes
 
 from .device import DEVICES
@@ -84,7 +83,7 @@ class Plan:
     def latency_cycles(self):
         """Clock cycles from the first pixel taken to the last score given, nothing waiting."""
         first_gap = self.schedule.layers[0].gap
-        drain = ARRAY_DELAY + array_dot(self.schedule).latency - 1 + self.lanes.groups - 1
+        drain = ARRAY_DELAY + emit_latency(self.schedule) + self.lanes.groups - 1
         return (self.network.side ** 2 + self.cycles_per_frame - first_gap + drain
                 + CODES_DELAY + head_cycles(self.schedule))
 

@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 
-from hw.array import array_dot
 from hw.issue import ADDRESS_DELAY, ARRAY_DELAY, MIN_GAP
 from hw.pool import pool_cycles
-from hw.results import CODES_DELAY, RESIDUAL_READ_DELAY
+from hw.results import CODES_DELAY, RESIDUAL_READ_DELAY, emit_latency
 from hw.schedule import LayerSchedule, Schedule
 
 from .network import PIXEL_BITS
@@ -106,7 +105,7 @@ def _gaps(schedule):
     """Layers with the smallest gaps at which none reads a word before it's written."""
     groups = schedule.lanes.groups
     # From the cycle of a result's last step to that of its first word, and to its last's write.
-    first_word = ARRAY_DELAY + array_dot(schedule).latency - 1
+    first_word = ARRAY_DELAY + emit_latency(schedule)
     written = first_word + groups - 1 + CODES_DELAY
     # Relative to the first step beside pooling: its end, and that of the layer before.
     before, pool_end, since = None, None, 0

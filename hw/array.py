@@ -4,14 +4,15 @@
 
     codes --> [group 0] --> [group 1] --> ... --> [group G-1]     one cycle a hop
                  |             |                     |
-              results       results               results         kept until read
-                 +------+------+----------...--------+
-                        v
-                  word of the chosen group
+              results ----> results ----> ... --> results --> words
 
-Every group reads its own slice of the weights, so no net is longer than its neighbourhood:
-6,144 lanes ran at 114 MHz this way and at 46 MHz with activations broadcast (ECP5-85F, speed
-grade 6).
+Every group reads its own slice of the weights and gives its results to the next, so no net is
+longer than its neighbourhood: 6,144 lanes ran at 114 MHz this way and at 46 MHz with activations
+broadcast (ECP5-85F, speed grade 6).
+
+Results travel with the activations, and a word of a later group must not come before one of an
+earlier group. So the pulse that puts a group's results on their way takes two cycles a hop: the
+words leave the last group one by one.
 """
 
 from amaranth import *
@@ -24,16 +25,21 @@ from .pipe import copies, delayed
 from .target import repeated
 from .weights import WeightHop, hop_layout
 
-__all__ = ["SELECT_LATENCY", "WEIGHT_LATENCY", "ArrayUnit", "GroupUnit", "array_dot", "step_layout"]
+__all__ = ["WEIGHT_LATENCY", "ArrayUnit", "GroupUnit", "array_dot", "step_layout", "word_latency"]
 
-SELECT_LATENCY = 3  # cycles from a selection to the word
 WEIGHT_LATENCY = READ_LATENCY + 1  # cycles from a weight address to the weights in a group
-FAN_IN = 4          # groups behind a multiplexer: two LUT4 a bit
+TAKE_HOP = 2                       # cycles from taking a group's results to taking the next one's
 
 
 def array_dot(schedule):
     """The :class:`.dot.Dot` of every pixel and output of the array."""
     return Dot(schedule.lanes.inputs, schedule.act_bits, schedule.acc_bits)
+
+
+def word_latency(schedule):
+    """Cycles from the codes of an output's last step to the word of the first group; the other
+    groups' words follow, one a cycle."""
+    return array_dot(schedule).latency + schedule.lanes.groups
 
 
 def step_layout(schedule):
@@ -58,7 +64,8 @@ def group_signature(schedule, weight_depth):
     return wiring.Signature({
         "x": In(step), "y": Out(step), "w_addr": In(address), "w_next": Out(address),
         "weights": In(lanes.inputs * lanes.result_channels),
-        "results": Out(word_layout(schedule))})
+        "take": In(1), "take_next": Out(1),
+        "passing": In(word_layout(schedule)), "word": Out(word_layout(schedule))})
 
 
 class GroupUnit(wiring.Component):
@@ -72,8 +79,11 @@ class GroupUnit(wiring.Component):
         Weight address, ``WEIGHT_LATENCY`` cycles ahead of ``x``, and the same one cycle later.
     weights : In
         Inversion bits one cycle ahead of ``x``, ``[result channel][kernel column][channel]``.
-    results : ``Out(word)``
-        The sums of the last finished steps, ``dot.latency`` cycles after ``x.last``.
+    take, take_next : ``In(1)``, ``Out(1)``
+        The group's own word comes out two cycles later; the same for the next group. The sums are
+        there from ``dot.latency`` cycles after ``x.last`` until the next ones.
+    passing, word : ``In(word)``, ``Out(word)``
+        Words on their way, and the same one cycle later.
     """
 
     def __init__(self, schedule, weight_depth):
@@ -90,6 +100,8 @@ class GroupUnit(wiring.Component):
         # Block RAM may lie far from the dot products, and those of the outer pixels from each
         # other: a register on the way, for either half of them.
         weights = copies(m, self.weights, 2, platform)
+        m.d.comb += self.take_next.eq(delayed(m, self.take, TAKE_HOP, state=True))
+        take = copies(m, self.take, lanes.pixels, platform)
         for p in range(lanes.pixels):
             codes = Cat(self.x.codes[p + dx] for dx in range(3))
             for j in range(lanes.result_channels):
@@ -98,13 +110,15 @@ class GroupUnit(wiring.Component):
                 m.d.comb += [
                     Value.cast(unit.x).eq(codes),
                     unit.invert.eq(weights[2 * p // lanes.pixels].word_select(j, lanes.inputs)),
-                    Cat(unit.shift, unit.clear, unit.capture).eq(control[p]),
-                    self.results[p][j].eq(unit.result)]
+                    Cat(unit.shift, unit.clear, unit.capture).eq(control[p])]
+                word = Signal(unit.result.shape(), reset_less=True)
+                m.d.sync += word.eq(Mux(take[p], unit.result, self.passing[p][j]))
+                m.d.comb += self.word[p][j].eq(word)
         return m
 
 
 class ArrayUnit(wiring.Component):
-    """All groups, and the multiplexer that picks a result word.
+    """All groups.
 
     Members
     -------
@@ -113,11 +127,8 @@ class ArrayUnit(wiring.Component):
         Weight address, ``WEIGHT_LATENCY`` cycles ahead of ``x``.
     load : ``In(hop)``
         Pieces of streamed weights, from :class:`.weights.WeightLoader`; unused where all stay.
-    select : ``In(range(groups))``
-        Group whose word is wanted. Group g may be selected from ``dot.latency - 1 + g`` cycles
-        after ``x.last`` until one step's worth of cycles later.
     word : ``Out(word)``
-        The chosen word, ``SELECT_LATENCY`` cycles after ``select``.
+        Results: those of the first group ``word_latency`` cycles after ``x.last``.
     """
 
     def __init__(self, schedule, weights):
@@ -132,14 +143,15 @@ class ArrayUnit(wiring.Component):
                                      for g, words in enumerate(weights)]
         super().__init__({
             "x": In(step_layout(schedule)), "w_addr": In(range(max(2, schedule.weight_depth))),
-            "load": In(hop_layout(schedule)),
-            "select": In(range(max(2, lanes.groups))), "word": Out(word_layout(schedule))})
+            "load": In(hop_layout(schedule)), "word": Out(word_layout(schedule))})
 
     def elaborate(self, platform):
         m = Module()
         step, w_addr, load = self.x, self.w_addr, self.load
         depth = self.schedule.weight_depth
-        results = []
+        # Sums are there `latency` cycles after the step, and `take` is a cycle ahead of them.
+        take = delayed(m, self.x.last, array_dot(self.schedule).latency - 1, state=True)
+        word = Const(0, self.word.as_value().shape())
         for g, rom in enumerate(self.hops):
             m.submodules[f"rom{g}"] = rom
             if self.schedule.loads:
@@ -149,22 +161,7 @@ class ArrayUnit(wiring.Component):
                              group_signature(self.schedule, depth),
                              lambda: GroupUnit(self.schedule, depth), platform)
             m.d.comb += [group.x.eq(step), group.w_addr.eq(w_addr), rom.addr.eq(w_addr),
-                         group.weights.eq(rom.data)]
-            step, w_addr = group.y, group.w_next
-            results.append(group.results)
-
-        select = copies(m, self.select, self.schedule.lanes.pixels, platform)
-        for p, choice in enumerate(select):
-            picked = []
-            for first in range(0, len(results), FAN_IN):
-                word = Signal(word_layout(self.schedule).elem_shape, reset_less=True)
-                with m.Switch(choice[:2]):
-                    for k, result in enumerate(results[first:first + FAN_IN]):
-                        with m.Case(k):
-                            m.d.sync += word.eq(result[p])
-                picked.append(word)
-            with m.Switch(delayed(m, choice[2:], 1)):
-                for k, word in enumerate(picked):
-                    with m.Case(k):
-                        m.d.sync += self.word[p].eq(word)
+                         group.weights.eq(rom.data), group.take.eq(take), group.passing.eq(word)]
+            step, w_addr, take, word = group.y, group.w_next, group.take_next, group.word
+        m.d.comb += self.word.eq(word)
         return m

@@ -15,7 +15,7 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .array import ArrayUnit, array_dot
+from .array import ArrayUnit
 from .head import SCORE_SHAPE, HeadUnit
 from .issue import IssueSequencer
 from .maps import ColumnMemory, Window
@@ -29,6 +29,7 @@ from .results import (
     ResultSequencer,
     ResultUnit,
     codes_layout,
+    emit_latency,
     residual_layout,
 )
 from .weights import PIECE_BITS, WeightLoader
@@ -130,8 +131,7 @@ class Pipeline(wiring.Component):
             array.x.codes.eq(window.codes), array.w_addr.eq(issue.weights),
             array.x.active.eq(issue.control.active), array.x.shift.eq(issue.control.shift),
             array.x.last.eq(issue.control.last),
-            sequencer.emit.eq(delayed(m, issue.control.last, array_dot(y).latency - 1,
-                                      state=True))]
+            sequencer.emit.eq(delayed(m, issue.control.last, emit_latency(y), state=True))]
 
         m.d.comb += issue.weights_there.eq(1)
         if y.loads:
@@ -146,7 +146,7 @@ class Pipeline(wiring.Component):
         for _ in range(CODES_DELAY):
             word.append(delayed(m, word[-1], 1, state=True))
         m.d.comb += [
-            constants.addr.eq(word[1].constant), array.select.eq(word[0].group),
+            constants.addr.eq(word[1].constant),
             results.word.eq(word[0]), results.sums.eq(array.word),
             results.constants.eq(constants.data)]
 

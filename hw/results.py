@@ -3,7 +3,7 @@
 Cycle numbers count from the word's own cycle ``s`` in :class:`ResultSequencer`:
 
 ====  =====================================================================================
-s     array selection; s+1 constant's address                  s+6   residual read
+s+1   constant's address                                       s+6   residual read
 s+3   accumulators and constant                               s+8   residual written
 s+4   minus the constant (rounding included)                  s+9   plus half a unit and zero
 s+5   shifted                                                 s+11  codes of the entry
@@ -15,19 +15,27 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .array import SELECT_LATENCY
+from .array import word_latency
+from .memory import READ_LATENCY
 from .pipe import copies, delayed
 from .schedule import LayerTable
 
 __all__ = ["CODES_DELAY", "RESIDUAL_READ_DELAY", "RESIDUAL_WRITE_DELAY", "STORED_EXTRA_BITS",
-           "ResultSequencer", "ResultUnit", "clip_code", "codes_layout", "residual_layout"]
+           "ResultSequencer", "ResultUnit", "clip_code", "codes_layout", "emit_latency",
+           "residual_layout"]
 
-WORD_DELAY = SELECT_LATENCY                       # accumulators
+WORD_DELAY = 1 + READ_LATENCY                     # accumulators and constants
 RESIDUAL_READ_DELAY = 3                           # address of the residual
 RESIDUAL_WRITE_DELAY = 8
 CODES_DELAY = 12                                  # activation map write
 # The 3x3 average may exceed the residual's range by 1/512 (9 * 57 = 513), so a bit more is kept.
 STORED_EXTRA_BITS = 1
+
+
+def emit_latency(schedule):
+    """Cycles from the codes of an output's last step in the first group to the cycle ``s`` of that
+    group's word."""
+    return word_latency(schedule) - WORD_DELAY
 
 
 def codes_layout(schedule):
@@ -75,7 +83,7 @@ class ResultSequencer(wiring.Component):
     Members
     -------
     emit : ``In(1)``
-        With the cycle from which the first group's results may be selected.
+        ``emit_latency`` cycles after the last codes of an output in the first group.
     word : ``Out(StructLayout)``
         The word of this cycle: where it belongs and how it's treated.
     pool_start : ``Out(1)``

@@ -7,10 +7,9 @@ import pytest
 
 from gen.network import Network
 from gen.schedule import check_lanes, make_schedule
-from hw.array import array_dot
 from hw.issue import ADDRESS_DELAY, ARRAY_DELAY, MIN_GAP
 from hw.pool import pool_cycles
-from hw.results import CODES_DELAY, RESIDUAL_READ_DELAY
+from hw.results import CODES_DELAY, RESIDUAL_READ_DELAY, emit_latency
 from hw.schedule import Lanes
 
 CASES = [
@@ -40,7 +39,7 @@ def events(schedule):
     cycles of every step's first word; a pool is the first cycle in which all of it may be read.
     """
     lanes, at = schedule.lanes, 0
-    first_word = ARRAY_DELAY + array_dot(schedule).latency - 1
+    first_word = ARRAY_DELAY + emit_latency(schedule)
     all_reads, all_writes, results, pools = [], [], [], []
     for layer in schedule.layers:
         at += layer.gap
