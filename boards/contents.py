@@ -1,4 +1,5 @@
-"""Contents of the read-only memories in a routed design: where they lie, and other ones instead.
+"""Contents of the memories with init files in a routed design: where they lie, and other ones
+instead.
 
 Yosys spreads a memory over block RAMs and nextpnr writes each one's bits into the configuration as
 a block ``.bram_init``. Synthesised alone, a memory spreads the same way, so its old contents say
@@ -10,7 +11,7 @@ import re
 import shlex
 import subprocess
 
-from hw.memory import SOURCE
+from hw.memory import SOURCE, Ram
 
 from .flow import FlowError, tool
 
@@ -24,10 +25,23 @@ class SwapError(ValueError):
     """The contents can't be swapped; the message is one sentence for the user."""
 
 
-def _instance(rom):
-    return (f'signstream_rom #(.WIDTH({rom.width}), .DEPTH({len(rom.words)}), '
-            f'.ADDR({len(rom.addr)}), .FILE("{rom.path}")) {rom.name} '
-            f'(.clk(clk), .addr({rom.name}_addr), .data({rom.name}_data));')
+def _instance(memory):
+    """``(ports of the top level, Verilog instance)`` of a memory."""
+    name, bits = memory.name, memory.width
+    given = f'.WIDTH({bits}), .FILE("{memory.path}")'
+    if isinstance(memory, Ram):
+        address = len(memory.r_addr)
+        module, given = "signstream_ram", (f"{given}, .DEPTH({memory.depth}), .ADDR({address}), "
+                                           f".WORDS({len(memory.words)})")
+        ports = [("input", "w_en", 1), ("input", "w_addr", address), ("input", "w_data", bits),
+                 ("input", "r_addr", address), ("output", "r_data", bits)]
+    else:
+        address = len(memory.addr)
+        module, given = "signstream_rom", f"{given}, .DEPTH({len(memory.words)}), .ADDR({address})"
+        ports = [("input", "addr", address), ("output", "data", bits)]
+    wires = ", ".join(f".{port}({name}_{port})" for _, port, _ in ports)
+    return ([f"{way} [{width - 1}:0] {name}_{port}" for way, port, width in ports],
+            f"{module} #({given}) {name} (.clk(clk), {wires});")
 
 
 def _words(parameters):
@@ -42,12 +56,12 @@ def _words(parameters):
     return tuple(words)
 
 
-def block_rams(roms, folder):
-    """Block RAMs of read-only memories, by Yosys.
+def block_rams(memories, folder):
+    """Block RAMs of memories with init files, by Yosys.
 
     Parameters
     ----------
-    roms : list of hw.memory.Rom
+    memories : list of hw.memory.Rom or hw.memory.Ram
     folder : Path
         Where the files for Yosys go.
 
@@ -61,11 +75,12 @@ def block_rams(roms, folder):
     """
     (folder / "weights").mkdir(parents=True, exist_ok=True)
     ports, instances = ["input clk"], []
-    for rom in roms:
-        (folder / rom.path).write_text(rom.hex())
-        ports += [f"input [{len(rom.addr) - 1}:0] {rom.name}_addr",
-                  f"output [{rom.width - 1}:0] {rom.name}_data"]
-        instances.append(_instance(rom))
+    for memory in memories:
+        if memory.words:
+            (folder / memory.path).write_text(memory.hex())
+            more, instance = _instance(memory)
+            ports += more
+            instances.append(instance)
     (folder / "roms.v").write_text(
         f"module roms({', '.join(ports)});\n" + "\n".join(instances) + "\nendmodule\n")
     (folder / SOURCE.name).write_text(SOURCE.read_text())
@@ -108,11 +123,13 @@ def swapped(config, old, new):
             raise SwapError(f"two block RAMs of the routed design hold the same contents (one is "
                             f"of {key[0]}); place and route again with `python -m boards.build`")
         count[words] = count.get(words, 0) + 1
+    # What stays may be anywhere else too, such as an empty block.
+    count = {words: number for words, number in count.items() if wanted[words] != words}
     seen = dict.fromkeys(count, 0)
 
     def replace(match):
         words = tuple(int(word, 16) for word in match[2].split())
-        if words not in wanted:
+        if words not in count:
             return match[0]
         seen[words] += 1
         values = iter(wanted[words])
@@ -121,7 +138,7 @@ def swapped(config, old, new):
 
     config = BLOCK.sub(replace, config)
     for (rom, _), (_, words) in old.items():
-        if seen[words] != count[words]:
+        if seen.get(words) != count.get(words):
             raise SwapError(f"the routed design doesn't hold the weights of its own build "
                             f"({rom} isn't in it); build it again with `python -m boards.build`")
     return config

@@ -1,6 +1,7 @@
 """Which design a board runs: its identity, from a plan or a build folder."""
 
 from .protocol import Identity
+from .weights import weights_crc
 
 __all__ = ["digest_of", "identity_of"]
 
@@ -14,8 +15,9 @@ def identity_of(plan, clock_mhz):
     if len("\n".join(names).encode()) > LONGEST_NAMES:
         names = ()
     network = plan.network
+    crc = weights_crc(plan.contents.stream.tobytes()) if plan.schedule.loads else 0
     return Identity(network.name, network.side, network.classes, round(1000 * clock_mhz),
-                    plan.digest, names)
+                    plan.digest, names, crc)
 
 
 def digest_of(folder):

@@ -15,7 +15,7 @@ from hw.memory import READ_LATENCY, Rom
 
 from . import protocol
 from .frame import FrameReceiver, FrameSender
-from .protocol import ANSWER, Fault, Kind
+from .protocol import ANSWER, Fault, Identity, Kind
 from .store import PIXEL, SCORE, ImageStore, ScoreStore
 from .uart import UartReceiver, UartTransmitter
 
@@ -45,7 +45,8 @@ class Link(wiring.Component):
         One pixel per transfer, row by row.
     scores : ``In(stream.Signature(SCORE))``
         One score per transfer, class 0 first.
-    load : ``Out(stream.Signature(8, always_ready=True))``, load_begin, lost, check, checked, good
+    load : ``Out(stream.Signature(8, always_ready=True))``
+    load_begin, lost, check, expected, checked, good
         To :class:`boards.weights.WeightSource`, only with ``streamed``.
     busy : ``Out(1)``
         The pipeline has an image.
@@ -66,7 +67,8 @@ class Link(wiring.Component):
             "scores": In(stream.Signature(SCORE)),
             "busy": Out(1), "refused": Out(1),
             **({"load": Out(stream.Signature(8, always_ready=True)), "load_begin": Out(1),
-                "lost": In(1), "check": Out(1), "checked": In(1), "good": In(1)}
+                "lost": In(1), "check": Out(1), "expected": Out(32), "checked": In(1),
+                "good": In(1)}
                if streamed else {}),
         })
 
@@ -193,5 +195,15 @@ class Link(wiring.Component):
             m.d.sync += [age.eq(0), index.eq(index + 1)]
         with m.If(~sender.header.valid):
             m.d.sync += [age.eq(0), index.eq(0)]
+
+        if self.streamed:
+            # The right weights' CRC is in the identity too, so that new weights change contents
+            # of memories and no gateware. It's read once, long before a question can end.
+            at, seen = Identity.CRC_AT, Signal(range(4 + READ_LATENCY + 1))
+            with m.If(seen != 4 + READ_LATENCY):
+                m.d.comb += letter.addr.eq(at + seen)
+                m.d.sync += seen.eq(seen + 1)
+                with m.If(seen >= READ_LATENCY):
+                    m.d.sync += self.expected.eq(Cat(self.expected[8:], letter.data))
 
         return m

@@ -1,6 +1,7 @@
 """The ECP5's PLL: dividers for a clock frequency, and the clock domain that it drives."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from amaranth import *
 from amaranth.lib import cdc
@@ -22,13 +23,16 @@ def _within(value, bounds):
 
 @dataclass(frozen=True)
 class Pll:
-    """``output = input / reference * feedback`` MHz, from a VCO at ``output * post`` MHz.
+    """``output = input / reference * feedback`` MHz, from a VCO at ``output * post`` MHz, and a
+    second clock of that VCO beside it.
 
     Parameters
     ----------
     input_mhz : float
     reference, feedback, post : int
         Dividers CLKI_DIV (1 to 128), CLKFB_DIV (1 to 80) and CLKOP_DIV (1 to 128).
+    beside : int, optional
+        Divider CLKOS2_DIV (1 to 128).
 
     Raises
     ------
@@ -40,12 +44,14 @@ class Pll:
     reference: int
     feedback: int
     post: int
+    beside: int = None
 
     def __post_init__(self):
         for name, value, (low, high) in (
                 ("Reference divider", self.reference, DIVIDER),
                 ("Feedback divider", self.feedback, FEEDBACK),
-                ("Output divider", self.post, DIVIDER)):
+                ("Output divider", self.post, DIVIDER),
+                ("Second output divider", self.beside or DIVIDER[0], DIVIDER)):
             if not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f"{name} must be {low} to {high}, not {value!r}")
         for name, value, bounds in (
@@ -69,6 +75,26 @@ class Pll:
     def vco_mhz(self):
         """Oscillator, MHz."""
         return self.output_mhz * self.post
+
+    @property
+    def beside_mhz(self):
+        """Second output, MHz."""
+        return self.vco_mhz / self.beside
+
+    def with_beside(self, limit_mhz):
+        """The same output, from the VCO that allows the fastest second one up to ``limit_mhz``; of
+        several the one nearest the middle of its range, or the faster."""
+        found = []
+        for post in range(DIVIDER[0], DIVIDER[1] + 1):
+            vco = self.output_mhz * post
+            beside = max(1, math.ceil(vco / limit_mhz - 1e-6))
+            if _within(vco, VCO) and beside <= DIVIDER[1]:
+                found.append(replace(self, post=post, beside=beside))
+        if not found:
+            raise ValueError(f"Second output must be at least {VCO[0] / DIVIDER[1]:g} MHz, "
+                             f"not {limit_mhz:g}")
+        return max(found, key=lambda pll: (round(pll.beside_mhz, 6),
+                                           -abs(pll.vco_mhz - sum(VCO) / 2), pll.vco_mhz))
 
     @classmethod
     def settings(cls, input_mhz):
@@ -118,12 +144,14 @@ class ClockUnit(Elaboratable):
     -------
     clk : ``Signal()``
         The clock.
+    beside : ``Signal()``
+        The second one, if ``pll`` has it; held back as well.
     """
 
     def __init__(self, pll, clk_in):
         self.pll = pll
         self.clk_in = clk_in
-        self.clk = Signal()
+        self.clk, self.beside = Signal(), Signal()
 
     def elaborate(self, platform):
         m = Module()
@@ -134,6 +162,12 @@ class ClockUnit(Elaboratable):
         m.domains.pll = ClockDomain(reset_less=True, local=True)
         m.d.comb += ClockSignal("pll").eq(always)
 
+        second, free = {}, Signal()
+        if pll.beside:
+            second = dict(
+                a_FREQUENCY_PIN_CLKOS2=f"{pll.beside_mhz:g}", p_CLKOS2_ENABLE="ENABLED",
+                p_CLKOS2_DIV=pll.beside, p_CLKOS2_CPHASE=pll.beside // 2, p_CLKOS2_FPHASE=0,
+                i_ENCLKOS2=Const(0), o_CLKOS2=free)
         m.submodules.pll = Instance(
             "EHXPLLL",
             a_FREQUENCY_PIN_CLKI=f"{pll.input_mhz:g}",
@@ -155,7 +189,7 @@ class ClockUnit(Elaboratable):
             i_PHASESEL0=Const(0), i_PHASESEL1=Const(0), i_PHASEDIR=Const(1),
             i_PHASESTEP=Const(1), i_PHASELOADREG=Const(1),
             i_CLKI=self.clk_in, i_CLKFB=ungated,
-            o_CLKOP=ungated, o_CLKOS=always, o_LOCK=lock)
+            o_CLKOP=ungated, o_CLKOS=always, o_LOCK=lock, **second)
 
         locked, steady = Signal(), Signal(5)
         m.submodules.lock = cdc.FFSynchronizer(lock, locked, o_domain="pll")
@@ -165,4 +199,8 @@ class ClockUnit(Elaboratable):
             m.d.pll += steady.eq(steady + 1)
         # nextpnr derives both clocks' constraints from the crystal's, through PLL and buffer.
         m.submodules.gate = Instance("DCCA", i_CLKI=ungated, i_CE=steady[-1], o_CLKO=self.clk)
+        if pll.beside:
+            # The buffer takes its enable with an edge of its own clock.
+            m.submodules.gate_beside = Instance("DCCA", i_CLKI=free, i_CE=steady[-1],
+                                                o_CLKO=self.beside)
         return m

@@ -39,7 +39,7 @@ __all__ = [
     "body_crc", "decode", "decode_scores", "encode", "encode_image", "encode_scores", "padded",
 ]
 
-VERSION = 1
+VERSION = 2
 SYNC = b"\xa5\x5a"
 HEADER_CRC = catalog.CRC8_SMBUS(data_width=8)
 BODY_CRC = catalog.CRC32_ISO_HDLC(data_width=8)
@@ -166,7 +166,8 @@ class Identity:
     """What a board says it is.
 
     ``digest`` is 32 hexadecimal characters naming the build, ``clock_khz`` the pipeline's clock,
-    ``class_names`` may be empty where they're too long to carry.
+    ``class_names`` may be empty where they're too long to carry, ``weights_crc`` is the CRC-32 of
+    the weights that the host must send, 0 where it sends none.
     """
 
     network: str
@@ -175,9 +176,11 @@ class Identity:
     clock_khz: int
     digest: str
     class_names: tuple = ()
+    weights_crc: int = 0
     version: int = VERSION
 
-    _fixed = struct.Struct("<BHHI16s")
+    _fixed = struct.Struct("<BHHII16s")
+    CRC_AT = struct.calcsize("<BHHI")  # where the CRC's bytes lie
     _padding = 256  # bytes: networks with other names still have identities of one length
 
     def __post_init__(self):
@@ -196,7 +199,7 @@ class Identity:
         """Payload of an ``IDENTIFY`` answer."""
         text = "\n".join([self.network, *self.class_names]).encode()
         payload = self._fixed.pack(self.version, self.side, self.classes, self.clock_khz,
-                                   bytes.fromhex(self.digest)) + text
+                                   self.weights_crc, bytes.fromhex(self.digest)) + text
         return payload + bytes(-len(payload) % self._padding)
 
     @classmethod
@@ -206,9 +209,9 @@ class Identity:
             raise DamagedFrame(f"the board speaks version {payload[0]} of the protocol, "
                                f"this program version {VERSION}")
         try:
-            version, side, classes, khz, digest = cls._fixed.unpack_from(payload)
+            version, side, classes, khz, crc, digest = cls._fixed.unpack_from(payload)
             network, *names = payload[cls._fixed.size:].rstrip(b"\0").decode().split("\n")
-            return cls(network, side, classes, khz, digest.hex(), tuple(names), version)
+            return cls(network, side, classes, khz, digest.hex(), tuple(names), crc, version)
         except (struct.error, ValueError) as error:
             raise DamagedFrame(f"the board's identity can't be read ({error})") from None
 

@@ -13,7 +13,8 @@ LIGHTS = 4
 
 
 class Shell(wiring.Component):
-    """The pipeline behind its link, on one clock; complete but for the board's clock and pins.
+    """The pipeline behind its link; complete but for the board's clocks and pins. Everything is on
+    one clock, except for the memory of streamed weights.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ class Shell(wiring.Component):
 
     @property
     def roms(self):
-        """Every read-only memory with an init file."""
+        """Every memory with an init file."""
         return [*self.pipeline.roms, self.link.rom]
 
     def elaborate(self, platform):
@@ -68,7 +69,7 @@ class Shell(wiring.Component):
             wiring.connect(m, weights.pieces, pipeline.weights)
             wiring.connect(m, link.load, weights.bytes)
             m.d.comb += [weights.begin.eq(link.load_begin), weights.check.eq(link.check),
-                         link.lost.eq(weights.lost),
+                         weights.expected.eq(link.expected), link.lost.eq(weights.lost),
                          link.checked.eq(weights.checked), link.good.eq(weights.good)]
             with m.If(~weights.good):
                 m.d.sync += beat.eq(beat)
@@ -78,7 +79,7 @@ class Shell(wiring.Component):
 
 
 class SdramPins(wiring.Component):
-    """Registers at an SDRAM's pins.
+    """Registers at an SDRAM's pins, in the domain ``memory``.
 
     The chip's clock is turned by half a cycle, so that commands and data change as far from its
     edges as they can. That is two cycles of read delay: out of one register, into the other.
@@ -98,14 +99,16 @@ class SdramPins(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         port, pins = self.port, self.pins
-        m.submodules.clk = clk = io.DDRBuffer("o", port.clk)
+        m.submodules.clk = clk = io.DDRBuffer("o", port.clk, o_domain="memory")
         m.d.comb += [clk.o[0].eq(0), clk.o[1].eq(1)]
         for name, value in (("clk_en", pins.cke), ("cs", ~pins.cs_n), ("ras", ~pins.ras_n),
                             ("cas", ~pins.cas_n), ("we", ~pins.we_n), ("ba", pins.ba),
                             ("a", pins.a), ("dqm", pins.dqm)):
-            m.submodules[name] = register = io.FFBuffer("o", getattr(port, name))
+            m.submodules[name] = register = io.FFBuffer(
+                "o", getattr(port, name), o_domain="memory")
             m.d.comb += register.o.eq(value)
-        m.submodules.dq = dq = io.FFBuffer("io", port.dq)
+        m.submodules.dq = dq = io.FFBuffer(
+            "io", port.dq, i_domain="memory", o_domain="memory")
         m.d.comb += [dq.o.eq(pins.dq_o), dq.oe.eq(pins.dq_oe), pins.dq_i.eq(dq.i)]
         return m
 
@@ -117,7 +120,8 @@ class Top(Elaboratable):
     ----------
     shell : Shell
     pll : pll.Pll
-        From the board's clock to the one of ``shell.identity.clock_khz``.
+        From the board's clock to the one of ``shell.identity.clock_khz``, and the memory's beside
+        it for streamed weights.
     high : sequence of (str, str), optional
         Pins to hold high, each a wire of a resource of the board.
     """
@@ -139,6 +143,9 @@ class Top(Elaboratable):
         m.submodules.clocks = clocks = self.pll.create(clock.i)
         m.domains.sync = ClockDomain(reset_less=True)
         m.d.comb += ClockSignal().eq(clocks.clk)
+        if self.shell.weights is not None:
+            m.domains.memory = ClockDomain(reset_less=True)
+            m.d.comb += ClockSignal("memory").eq(clocks.beside)
 
         m.submodules.shell = shell = self.shell
         uart = request("uart")

@@ -1,8 +1,9 @@
 """Other weights in a routed design, in seconds: ``python -m boards.swap --build new --from old``.
 
 Two networks of one shape, with the same formats and shifts, have the same gateware; they differ
-in the init files of their read-only memories. Those are replaced in what nextpnr made of the old
-build, so the new bitstream runs at the old one's clock without being placed and routed.
+in the init files of their memories, and in what the host sends where weights are streamed. Those
+files are replaced in what nextpnr made of the old build, so the new bitstream runs at the old
+one's clock without being placed and routed.
 """
 
 import argparse
@@ -55,9 +56,6 @@ def swap(folder, routed, board, steps=None):
     """
     folder, routed, steps = Path(folder), Path(routed), steps or contextlib.nullcontext
     new, old = Plan.load(folder), Plan.load(routed)
-    if new.schedule.loads:
-        raise SwapError(f"{folder} streams weights, and its gateware knows their CRC; place and "
-                        f"route with `python -m boards.build`")
     source, out = routed / board.name, folder / board.name
     try:
         measured = report.read(routed)

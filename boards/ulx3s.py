@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from hw.sdram import PARTS
+from hw.sdram import PARTS, common_part
 
-from .weights import common_part
+from .pll import Pll
 
 __all__ = ["BOARDS", "Board"]
 
@@ -28,15 +28,31 @@ class Board:
     high: tuple = (("esp32", "gpio0"),)
 
     @property
+    def size(self):
+        """The device as :data:`gen.device.DEVICES` calls it."""
+        return self.device.removeprefix("LFE5U-").lower()
+
+    @property
     def full_name(self):
         """The name with the size of its device, such as ``ulx3s-85f``."""
-        size = self.device.removeprefix("LFE5U-").lower()
-        return self.name if self.name.endswith(size) else f"{self.name}-{size}"
+        return self.name if self.name.endswith(self.size) else f"{self.name}-{self.size}"
 
     @property
     def memory(self):
         """The part whose timing and size suit every chip that the board comes with."""
         return common_part(PARTS[name] for name in self.sdram)
+
+    def clocks(self, mhz, memory_mhz=None):
+        """The :class:`.pll.Pll` for a pipeline at ``mhz`` and a memory at ``memory_mhz`` at most,
+        by default what :attr:`memory` allows.
+
+        Raises ``ValueError`` where the memory doesn't work at ``memory_mhz``, or the PLL can't.
+        """
+        limit = self.memory.mhz_cl3
+        if memory_mhz is not None and memory_mhz > limit + 0.01:
+            raise ValueError(f"Memory clock of {self.name} must be at most {limit:.5g} MHz, what "
+                             f"all of its chips allow, not {memory_mhz:g}")
+        return Pll.at(self.clock_mhz, mhz).with_beside(memory_mhz or limit)
 
     def create(self):
         """A new Amaranth platform; each can be built once."""

@@ -139,6 +139,7 @@ int main(int argc, char **argv) {
     Listener listener{divisor};
 #ifdef SDRAM_DELAY
     Chip chip;
+    long memory_cycle = 0, memory_phase = 0;
 #endif
     top.rst = 0;
     top.rx = 1;
@@ -154,15 +155,21 @@ int main(int argc, char **argv) {
         const bool busy = top.lights & 4;
         top.rx = sender.step(busy);
 #ifdef SDRAM_DELAY
-        top.sdram___05Fdq_i = chip.shown(cycle);
+        // The memory's clock makes so many cycles to one of the pipeline's.
+        for (memory_phase += SDRAM_KHZ; memory_phase >= SDRAM_CLOCK_KHZ;
+             memory_phase -= SDRAM_CLOCK_KHZ, ++memory_cycle) {
+            top.sdram___05Fdq_i = chip.shown(memory_cycle);
+            top.memory_clk = 0;
+            top.eval();
+            top.memory_clk = 1;
+            top.eval();
+            chip.step(memory_cycle, top);
+        }
 #endif
         top.clk = 0;
         top.eval();
         top.clk = 1;
         top.eval();
-#ifdef SDRAM_DELAY
-        chip.step(cycle, top);
-#endif
         int heard = listener.step(top.tx);
         if (heard >= 0) {
             uint8_t byte = heard;

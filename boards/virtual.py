@@ -68,11 +68,12 @@ class VirtualBoard:
         shell = Shell(pipeline, identity, Uart(divisor), patience, weights)
         self._chip = []
         if weights is not None:
-            part, controller = weights.part, weights.controller
+            part, controller = weights.store.part, weights.store.controller
             self._chip = [f"-DSDRAM_{name}={value}" for name, value in (
                 ("BANK_BITS", part.bank_bits), ("ROW_BITS", part.row_bits),
                 ("COLUMN_BITS", part.column_bits),
-                ("DELAY", controller.cas_latency + controller.read_delay))]
+                ("DELAY", controller.cas_latency + controller.read_delay),
+                ("KHZ", round(1000 * controller.clock_mhz)), ("CLOCK_KHZ", identity.clock_khz))]
         top = verilog.convert(shell, name=TOP, platform=target, strip_internal_attrs=True,
                               emit_src=False)
         self._files = {"board.v": top, **target.extra_files}
@@ -165,7 +166,7 @@ def main(arguments=None):
         print(f"{plan.network.name}: compiling", flush=True)
         with VirtualBoard(plan.create(), identity_of(plan, plan.clock_mhz), options.build,
                           weights=weight_source(plan, Board.named("ulx3s"),
-                                                plan.clock_mhz)) as board:
+                                                plan.memory_mhz)) as board:
             print(f"serial port {board.port}; try: python -m boards.host --port {board.port} "
                   f"--timeout 60 --build {options.build} IMAGE", flush=True)
             board.wait()

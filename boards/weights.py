@@ -2,62 +2,60 @@
 
 ::
 
-    link --> words --> queue --> SDRAM controller --> pieces   (to the pipeline)
-                                     |
-                                   CRC-32                      (before the first frame)
+    link --> questions --> words --> queue --> SDRAM controller --> pieces --> (to the pipeline)
+         sync | memory                             |            memory | sync
+                                                 CRC-32
 """
 
-import dataclasses
 import zlib
 
 from amaranth import *
-from amaranth.lib import fifo, stream, wiring
+from amaranth.lib import cdc, fifo, stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
 from hw.sdram import BURST, SdramController
 from hw.weights import PIECE_BITS
 
-from .protocol import padded
+from .protocol import LOAD_UNIT, padded
 
-__all__ = ["WeightSource", "common_part", "weight_source"]
+__all__ = ["WeightSource", "WeightStore", "weight_source", "weights_crc"]
 
-CRC = catalog.CRC32_ISO_HDLC(data_width=PIECE_BITS)
-PIECE_BYTES = PIECE_BITS // 8
-
-
-def common_part(parts):
-    """The :class:`hw.sdram.SdramPart` that demands the most of each of ``parts`` and offers the
-    least of any: a controller for it works with all of them."""
-    parts = list(parts)
-    least = {"banks", "row_bits", "column_bits", "tras_max_ns", "mhz_cl2", "mhz_cl3", "refresh_ms"}
-    fields = {}
-    for field in dataclasses.fields(parts[0]):
-        values = [getattr(part, field.name) for part in parts]
-        if field.name == "name":
-            fields["name"] = " or ".join(values)
-        else:
-            fields[field.name] = (min if field.name in least else max)(values)
-    return dataclasses.replace(parts[0], **fields)
+WORD_BITS = 16  # of the SDRAM
+CRC = catalog.CRC32_ISO_HDLC(data_width=WORD_BITS)
+CROSSING = 16   # places of the queues between the clocks: more than are on their way at a time
 
 
-def weight_source(plan, board, clock_mhz):
-    """The :class:`WeightSource` of a plan on a :class:`boards.ulx3s.Board`, or ``None`` where all
-    weights stay on the chip."""
+def weights_crc(weights):
+    """CRC-32 by which a board knows its weights, the bytes of a build's ``weights/sdram.bin``."""
+    return zlib.crc32(padded(weights))
+
+
+def weight_source(plan, board, memory_mhz):
+    """The :class:`WeightSource` of a plan on a :class:`boards.ulx3s.Board` with its memory at
+    ``memory_mhz``, or ``None`` where all weights stay on the chip."""
     if not plan.schedule.loads:
         return None
-    return WeightSource(board.memory, clock_mhz, plan.contents.stream.tobytes())
+    return WeightSource(board.memory, memory_mhz, plan.contents.stream.nbytes)
+
+
+QUESTION = {
+    "bytes": In(stream.Signature(8, always_ready=True)), "begin": In(1), "lost": Out(1),
+    "check": In(1), "expected": In(32), "checked": Out(1, init=1), "good": Out(1)}
 
 
 class WeightSource(wiring.Component):
     """Takes weights, checks them and then gives them without end.
 
+    The memory and everything near it run on a clock of their own, domain ``memory``.
+
     Parameters
     ----------
     part : hw.sdram.SdramPart
-    clock_mhz : float
-    weights : bytes
-        What's expected: only weights with this length and CRC-32 are given.
+    memory_mhz : float
+        Of the domain ``memory``.
+    size : int
+        Bytes of weights.
     read_delay : int
         See :class:`hw.sdram.SdramController`.
 
@@ -71,12 +69,14 @@ class WeightSource(wiring.Component):
         Bytes of this question came faster than the memory takes them, or before it was ready.
     check : ``In(1)``
         Pulse: read everything and compare the CRC; ``checked`` is low until that's done.
+    expected : ``In(32)``
+        The CRC of the right weights (:func:`weights_crc`), constant from the first ``check`` on.
     checked, good : ``Out(1)``
         Whether the weights are all there. Once they are, nothing is written any more.
-    pieces : ``Out(stream.Signature(16))``
+    pieces : ``Out(stream.Signature(32))``
         The weights over and over, when they are ``good``.
     pins : Out
-        See :class:`hw.sdram.SdramController`.
+        See :class:`hw.sdram.SdramController`; in the domain ``memory``.
 
     Raises
     ------
@@ -84,19 +84,60 @@ class WeightSource(wiring.Component):
         The part is too small or doesn't work at this clock.
     """
 
-    def __init__(self, part, clock_mhz, weights, read_delay=2):
-        whole = padded(weights)
-        if len(whole) > PIECE_BYTES * part.words:
-            raise ValueError(f"{part.name} must hold {len(whole):,} bytes of weights, "
-                             f"not {PIECE_BYTES * part.words:,}")
-        self.part, self.count = part, len(weights) // PIECE_BYTES
-        self.whole_count, self.crc = len(whole) // PIECE_BYTES, zlib.crc32(whole)
-        self.controller = SdramController(part, clock_mhz, read_delay)
-        super().__init__({
-            "bytes": In(stream.Signature(8, always_ready=True)), "begin": In(1),
-            "lost": Out(1), "check": In(1), "checked": Out(1, init=1), "good": Out(1),
-            "pieces": Out(stream.Signature(PIECE_BITS)),
-            "pins": Out(self.controller.pins.signature)})
+    def __init__(self, part, memory_mhz, size, read_delay=2):
+        self.store = WeightStore(part, memory_mhz, size, read_delay)
+        super().__init__({**QUESTION, "pieces": Out(stream.Signature(PIECE_BITS)),
+                          "pins": Out(self.store.pins.signature)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.store = DomainRenamer("memory")(self.store)
+        store = self.store
+        wiring.connect(m, store.pins, wiring.flipped(self.pins))
+
+        m.submodules.questions = questions = fifo.AsyncFIFO(
+            width=11, depth=CROSSING, w_domain="sync", r_domain="memory")
+        asked = Cat(self.bytes.payload, self.bytes.valid, self.begin, self.check)
+        m.d.comb += [
+            questions.w_data.eq(asked), questions.w_en.eq(asked[8:].any()),
+            questions.r_en.eq(1), store.bytes.payload.eq(questions.r_data[:8]),
+            Cat(store.bytes.valid, store.begin, store.check).eq(
+                questions.r_data[8:] & questions.r_rdy.replicate(3)),
+            store.expected.eq(self.expected)]
+
+        # A verdict is there when the toggle behind it arrives.
+        was, verdict, arrived, last = Signal(init=1), Signal(), Signal(), Signal()
+        m.d.memory += [was.eq(store.checked), verdict.eq(verdict ^ (store.checked & ~was))]
+        m.submodules.verdict = cdc.FFSynchronizer(verdict, arrived)
+        m.submodules.good = cdc.FFSynchronizer(store.good, self.good)
+        m.submodules.lost = cdc.FFSynchronizer(store.lost, self.lost)
+        m.d.sync += last.eq(arrived)
+        with m.If(self.check):
+            m.d.sync += self.checked.eq(0)
+        with m.Elif(arrived != last):
+            m.d.sync += self.checked.eq(1)
+
+        m.submodules.crossing = crossing = fifo.AsyncFIFOBuffered(
+            width=PIECE_BITS, depth=CROSSING, w_domain="memory", r_domain="sync")
+        wiring.connect(m, store.pieces, crossing.w_stream)
+        wiring.connect(m, crossing.r_stream, wiring.flipped(self.pieces))
+        return m
+
+
+class WeightStore(wiring.Component):
+    """The part of a :class:`WeightSource` on the memory's clock, here called ``sync``; parameters
+    and members as there."""
+
+    def __init__(self, part, memory_mhz, size, read_delay=2):
+        whole = size + -size % LOAD_UNIT
+        if whole > part.words * WORD_BITS // 8:
+            raise ValueError(f"{part.name} must hold {whole:,} bytes of weights, "
+                             f"not {part.words * WORD_BITS // 8:,}")
+        self.part = part
+        self.count, self.whole_count = 8 * size // WORD_BITS, 8 * whole // WORD_BITS
+        self.controller = SdramController(part, memory_mhz, read_delay)
+        super().__init__({**QUESTION, "pieces": Out(stream.Signature(PIECE_BITS)),
+                          "pins": Out(self.controller.pins.signature)})
 
     def elaborate(self, platform):
         m = Module()
@@ -105,7 +146,7 @@ class WeightSource(wiring.Component):
 
         # A word of two bytes; the first four are the offset of what follows.
         m.submodules.queue = queue = ResetInserter(self.begin)(
-            fifo.SyncFIFOBuffered(width=PIECE_BITS, depth=2 * BURST))
+            fifo.SyncFIFOBuffered(width=WORD_BITS, depth=2 * BURST))
         low, half, place = Signal(8), Signal(), Signal(2)
         offset, target = Signal(32), Signal(chip.write.payload.address.shape())
         m.d.comb += [queue.w_data.eq(Cat(low, self.bytes.payload)),
@@ -138,7 +179,7 @@ class WeightSource(wiring.Component):
         # Reading: everything in one command, once for the CRC, then over and over.
         m.submodules.crc = crc = CRC.create()
         left, arrived = Signal(range(self.whole_count + 1)), Signal()
-        word = Signal(PIECE_BITS)
+        word, low_half, upper = Signal(WORD_BITS), Signal(WORD_BITS), Signal()
         m.d.comb += [chip.read.payload.address.eq(0), chip.read.payload.count.eq(self.whole_count),
                      crc.data.eq(word), crc.valid.eq(arrived)]
         m.d.sync += [arrived.eq(0), word.eq(chip.words.payload)]
@@ -161,9 +202,9 @@ class WeightSource(wiring.Component):
                         m.next = "judge"
             with m.State("judge"):
                 with m.If(~arrived):                # the last word is in the CRC
-                    m.d.sync += [self.checked.eq(1), self.good.eq(crc.crc == self.crc)]
+                    m.d.sync += [self.checked.eq(1), self.good.eq(crc.crc == self.expected)]
                     m.next = "idle"
-                    with m.If(crc.crc == self.crc):
+                    with m.If(crc.crc == self.expected):
                         m.next = "again"
             with m.State("again"):
                 m.d.sync += left.eq(self.whole_count)
@@ -171,12 +212,16 @@ class WeightSource(wiring.Component):
                 with m.If(chip.read.ready):
                     m.next = "give"
             with m.State("give"):
-                padding = left <= self.whole_count - self.count
-                m.d.comb += [self.pieces.payload.eq(chip.words.payload),
-                             self.pieces.valid.eq(chip.words.valid & ~padding),
-                             chip.words.ready.eq(self.pieces.ready | padding)]
-                with m.If(chip.words.valid & chip.words.ready):
-                    m.d.sync += left.eq(left - 1)
+                # Two words make a piece; the zeros that fill the last burst make none.
+                padding, taken = left <= self.whole_count - self.count, Signal()
+                m.d.comb += [
+                    self.pieces.payload.eq(Cat(low_half, chip.words.payload)),
+                    self.pieces.valid.eq(chip.words.valid & ~padding & upper),
+                    chip.words.ready.eq(self.pieces.ready | padding | ~upper),
+                    taken.eq(chip.words.valid & chip.words.ready)]
+                with m.If(taken):
+                    m.d.sync += [left.eq(left - 1), low_half.eq(chip.words.payload),
+                                 upper.eq(~upper & ~padding)]
                     with m.If(left == 1):
                         m.next = "again"
         return m

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from boards.ulx3s import BOARDS, Board
 from hw.schedule import Lanes
 
 from .build import write_build
@@ -18,7 +19,6 @@ from .plan import Plan, PlanError, choose_lanes
 from .schedule import check_lanes
 
 DEPTH = 20
-BOARDS = {f"ulx3s-{device}": device for device in DEVICES} | {"ulx3s": "85f"}
 
 
 def _number(kind, low, high, wanted):
@@ -72,6 +72,9 @@ def _parser():
                              "(default: what the device has room for)")
     parser.add_argument("--clock-mhz", type=_positive, default=100.0,
                         help="pipeline clock (default 100)")
+    parser.add_argument("--memory-mhz", type=_positive, metavar="MHZ",
+                        help="SDRAM clock at most, where weights are streamed (default: what the "
+                             "board's chips allow)")
     return parser
 
 
@@ -101,7 +104,7 @@ def _package(args):
     return package
 
 
-def _lanes(args, network, device):
+def _lanes(args, network, device, memory_mhz):
     if args.lanes and "," in args.lanes:
         if not re.fullmatch(r"\d+,\d+,\d+,\d+", args.lanes):
             raise PlanError(f"--lanes must be a number or four, P,CS,M,CR, not {args.lanes}")
@@ -114,7 +117,7 @@ def _lanes(args, network, device):
     if args.lanes and not args.lanes.isdecimal():
         raise PlanError(f"--lanes must be a number or four, P,CS,M,CR, not {args.lanes}")
     return choose_lanes(network, device, args.target_fps,
-                        int(args.lanes) if args.lanes else None, args.clock_mhz)
+                        int(args.lanes) if args.lanes else None, args.clock_mhz, memory_mhz)
 
 
 def main(argv=None):
@@ -131,9 +134,11 @@ def main(argv=None):
 
     try:
         package = _package(args)
-        device = BOARDS[args.board]
-        plan = Plan(package, _lanes(args, package.network, device), device, args.clock_mhz,
-                    args.weight_words)
+        board = Board.named(args.board)
+        device = board.size
+        memory_mhz = board.clocks(args.clock_mhz, args.memory_mhz).beside_mhz
+        plan = Plan(package, _lanes(args, package.network, device, memory_mhz), device,
+                    args.clock_mhz, args.weight_words, memory_mhz)
         check_fit(plan.schedule, DEVICES[device], package.network.name)
         step(1, f"plan {package.network.name} for {args.board}")
         write_build(plan, args.out)
@@ -157,7 +162,7 @@ def main(argv=None):
     if plan.schedule.loads:
         print(f"  weights   {plan.residency.bits:,} bits streamed a frame, "
               f"{len(plan.schedule.loads)} of {len(plan.schedule.layers)} passes; "
-              f"{plan.residency.stalls:,} cycles wait for them")
+              f"{plan.residency.stalls:,} cycles wait for them (SDRAM at {memory_mhz:.1f} MHz)")
     print(f"  resources {need['comb']:,} COMB, {need['ff']:,} FF, {need['ebr']} EBR, "
           f"{need['dsp']} DSP of the {device.upper()} (estimate)")
     step(3, f"{args.out} written")

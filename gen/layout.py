@@ -24,12 +24,12 @@ def _words(bits):
 
 
 def _pieces(words, count_of):
-    """What the weight stream carries (:mod:`hw.weights`), uint16, of ``bool[group, word, bit]`` in
+    """What the weight stream carries (:mod:`hw.weights`), uint32, of ``bool[group, word, bit]`` in
     ``count_of`` pieces a word."""
     groups, count, bits = words.shape
     padded = np.zeros((count, groups, count_of * PIECE_BITS), bool)
     padded[..., :bits] = words.transpose(1, 0, 2)
-    return np.packbits(padded.reshape(-1, PIECE_BITS), axis=1, bitorder="little").view("<u2")[:, 0]
+    return np.packbits(padded.reshape(-1, PIECE_BITS), axis=1, bitorder="little").view("<u4")[:, 0]
 
 
 def _pass_weights(package, layer, lanes):
@@ -69,7 +69,7 @@ def contents(package, schedule):
     resident = max((layer.weights + layer.weight_words for k, layer in enumerate(schedule.layers)
                     if k not in streamed), default=0)
     inversions = np.zeros((lanes.groups, resident, lanes.inputs * lanes.result_channels), bool)
-    stream = [np.zeros(0, np.uint16)]
+    stream = [np.zeros(0, np.uint32)]
     for k, (layer, weights) in enumerate(layers):
         words = _layer_inversions(weights, layer, lanes)
         if k in streamed:

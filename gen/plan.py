@@ -16,7 +16,7 @@ from .device import DEVICES
 from .estimate import PlanTooLarge, check_fit, estimate_resources
 from .layout import contents, pass_name
 from .package import Package, PackageError
-from .residency import fewest_cycles, least_words, place_weights, weight_room
+from .residency import fewest_cycles, least_words, piece_cycles, place_weights, weight_room
 from .schedule import check_lanes, make_schedule
 
 __all__ = ["FORMAT", "Plan", "PlanError", "choose_lanes"]
@@ -38,7 +38,9 @@ class Plan:
     """A network package on an array, for a device.
 
     ``create`` makes the gateware; ``save`` and ``load`` keep a plan in a build folder as
-    ``plan.json`` beside ``package.safetensors``.
+    ``plan.json`` beside ``package.safetensors``. ``clock_mhz`` is the pipeline's, ``memory_mhz``
+    that of the memory chip which weights are streamed from (by default the same); what matters of
+    both here is their ratio.
     """
 
     package: Package
@@ -46,6 +48,7 @@ class Plan:
     device: str
     clock_mhz: float = 100.0
     weight_words: int = None
+    memory_mhz: float = None
 
     @property
     def network(self):
@@ -58,7 +61,14 @@ class Plan:
 
         Raises :class:`PlanTooLarge` where a pass's weights don't fit the weight memories.
         """
-        return _residency(self.network, self.lanes, DEVICES[self.device], self.weight_words)
+        return _residency(self.network, self.lanes, DEVICES[self.device], self.weight_words,
+                          self.piece_cycles)
+
+    @property
+    def piece_cycles(self):
+        """Pipeline cycles between two pieces of streamed weights, see
+        :func:`.residency.piece_cycles`."""
+        return piece_cycles(self.clock_mhz, self.memory_mhz or self.clock_mhz)
 
     @property
     def schedule(self):
@@ -103,10 +113,11 @@ class Plan:
         return hashlib.blake2s(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:32]
 
     def _fields(self):
-        limit = {} if self.weight_words is None else {"weight_words": self.weight_words}
+        chosen = {name: getattr(self, name) for name in ("weight_words", "memory_mhz")
+                  if getattr(self, name) is not None}
         return {"format": FORMAT, "version": VERSION, "network": self.network.name,
                 "device": self.device, "clock_mhz": self.clock_mhz,
-                **asdict(self.lanes), **limit, "package": self.package.digest}
+                **asdict(self.lanes), **chosen, "package": self.package.digest}
 
     def to_dict(self):
         """What ``plan.json`` holds: the choices, and what follows from them."""
@@ -149,17 +160,17 @@ class Plan:
             raise PlanError(f"{error}; generate it again") from None
         lanes = Lanes(**{name: fields[name] for name in Lanes.__dataclass_fields__})
         plan = cls(package, lanes, fields["device"], fields["clock_mhz"],
-                   fields.get("weight_words"))
+                   fields.get("weight_words"), fields.get("memory_mhz"))
         if plan.digest != fields["digest"]:
             raise PlanError(f"{folder} holds a plan for another package or release; "
                             f"generate it again")
         return plan
 
 
-def _residency(network, lanes, device, weight_words=None):
+def _residency(network, lanes, device, weight_words, pace):
     schedule = make_schedule(network, lanes)
     room = weight_room(schedule, device) if weight_words is None else weight_words
-    residency = place_weights(schedule, room)
+    residency = place_weights(schedule, room, pace)
     if residency is None:
         if weight_words is None:
             check_fit(schedule, device, network.name)
@@ -183,19 +194,20 @@ def _candidates(network):
                     m *= 2
 
 
-def _streaming(candidates):
+def _streaming(candidates, pace):
     """``(lanes, cycles, resources)`` of the most promising arrays that stream weights."""
     found = []
     for fewest, _, lanes, schedule, room in sorted(candidates, key=lambda entry: entry[:2]):
         if len(found) == TRIALS or found and fewest >= min(cycles for _, cycles, _ in found):
             break
-        residency = place_weights(schedule, room)
+        residency = place_weights(schedule, room, pace)
         if residency is not None:
             found.append((lanes, residency.cycles, estimate_resources(residency.schedule)))
     return found
 
 
-def choose_lanes(network, device, target_fps=None, max_lanes=None, clock_mhz=100.0):
+def choose_lanes(network, device, target_fps=None, max_lanes=None, clock_mhz=100.0,
+                 memory_mhz=None):
     """The array for a network on a device.
 
     Without a target, the one with the highest frame rate that fills no more than ``FILL`` of the
@@ -203,7 +215,7 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, clock_mhz=100
     before those that stream some. Raises :class:`PlanTooLarge` where none
     fits, :class:`PlanError` where none reaches the target.
     """
-    device = DEVICES[device]
+    device, pace = DEVICES[device], piece_cycles(clock_mhz, memory_mhz or clock_mhz)
     fitting, streaming, refused = [], [], []
     for lanes in _candidates(network):
         if max_lanes is not None and lanes.count > max_lanes:
@@ -216,9 +228,10 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, clock_mhz=100
         elif schedule.weight_depth <= room:
             fitting.append((lanes, schedule.cycles, need))
         else:
-            streaming.append((fewest_cycles(schedule, room), need["comb"], lanes, schedule, room))
+            streaming.append((fewest_cycles(schedule, room, pace), need["comb"], lanes, schedule,
+                              room))
     # Where all weights can stay, nobody wants to load any.
-    fitting = fitting or _streaming(streaming)
+    fitting = fitting or _streaming(streaming, pace)
     if not fitting:
         if not refused:
             raise PlanError(f"No array of at most {max_lanes} lanes suits {network.name}; "

@@ -17,12 +17,11 @@ from .device import EBR_SHAPES, block_rams
 from .estimate import estimate_resources
 from .schedule import in_passes
 
-__all__ = ["PIECE_CYCLES", "Residency", "fewest_cycles", "least_words", "place_weights",
+__all__ = ["Residency", "fewest_cycles", "least_words", "piece_cycles", "place_weights",
            "weight_room"]
 
-# Pipeline cycles for 16 bits of weights: an SDRAM on the pipeline's clock, of which opening rows
-# and refreshing take a twentieth.
-PIECE_CYCLES = 1 / 0.95
+MEMORY_BITS = 16     # that the SDRAM gives in a cycle of its clock,
+MEMORY_SHARE = 0.95  # except while rows are opened and refreshed (hw.sdram)
 FETCH = 2    # cycles between two loads
 START = 3    # cycles from the last piece to the layer's first step
 FRAMES = 4   # until loads and layers repeat themselves
@@ -42,10 +41,15 @@ class Residency:
     bits: int
 
 
-def fewest_cycles(schedule, depth, piece_cycles=PIECE_CYCLES):
+def piece_cycles(clock_mhz, memory_mhz):
+    """Pipeline cycles from one piece of the weights to the next, on average."""
+    return max(1, PIECE_BITS / MEMORY_BITS / MEMORY_SHARE * clock_mhz / memory_mhz)
+
+
+def fewest_cycles(schedule, depth, pace):
     """What a frame takes at least with weight memories of ``depth`` words: its steps, or the stream
-    of the weights that can't stay."""
-    word = schedule.lanes.groups * pieces(schedule) * piece_cycles
+    of the weights that can't stay, a piece every ``pace`` cycles."""
+    word = schedule.lanes.groups * pieces(schedule) * pace
     return max(schedule.cycles, int((schedule.weight_depth - depth) * word))
 
 
@@ -112,9 +116,9 @@ def _placed(schedule, resident, depth):
     return replace(schedule, layers=tuple(layers), loads=tuple(loads))
 
 
-def _frame_cycles(schedule, piece_cycles):
+def _frame_cycles(schedule, pace):
     """Cycles from one frame's end to the next one's, once they repeat."""
-    layers, word = schedule.layers, schedule.lanes.groups * pieces(schedule) * piece_cycles
+    layers, word = schedule.layers, schedule.lanes.groups * pieces(schedule) * pace
     loads = {load.layer: load for load in schedule.loads}
     over, end, loaded, ends = {}, 0.0, 0.0, []
     count = len(layers)
@@ -145,14 +149,14 @@ def weight_room(schedule, device):
     return depth - row
 
 
-def place_weights(schedule, depth, piece_cycles=PIECE_CYCLES):
+def place_weights(schedule, depth, pace):
     """Choose what stays in weight memories of ``depth`` words.
 
     Where not all of it does, convolutions run in passes over a group of outputs each, so that the
     buffer need not hold the weights of a whole one. Starts with a ring for all passes and lets
     single ones stay or go as long as a frame gets shorter, or as short with less to stream.
-    ``piece_cycles`` are clock cycles for 16 bits from the stream. Returns a :class:`Residency`, or
-    ``None`` where a pass's weights exceed ``depth``.
+    ``pace`` are the :func:`piece_cycles` of the stream. Returns a :class:`Residency`, or ``None``
+    where a pass's weights exceed ``depth``.
     """
     if schedule.weight_depth <= depth:
         return Residency(schedule, schedule.cycles, 0, 0)
@@ -166,7 +170,7 @@ def place_weights(schedule, depth, piece_cycles=PIECE_CYCLES):
         if placed is None:
             return None
         streamed = total - sum(single.layers[unit].weight_words for unit in resident)
-        return _frame_cycles(placed, piece_cycles), streamed
+        return _frame_cycles(placed, pace), streamed
 
     def moves(resident):
         """One unit of each convolution, as they are all alike, stays or goes."""
@@ -190,5 +194,5 @@ def place_weights(schedule, depth, piece_cycles=PIECE_CYCLES):
     passes, stay = _joined(units, resident)
     joined = in_passes(schedule, passes)
     placed = _placed(joined, stay, depth)
-    cycles = _frame_cycles(placed, piece_cycles)
+    cycles = _frame_cycles(placed, pace)
     return Residency(placed, cycles, cycles - joined.cycles, best[1] * bits)

@@ -52,7 +52,7 @@ class Contents:
         Bits of one channel's signed constant.
     head : list of int
         Words of the head's weights (:class:`.head.HeadUnit`).
-    stream : uint16[n], optional
+    stream : uint32[n], optional
         What the stream of weights gives in a frame (:mod:`.weights`).
     """
 
@@ -70,7 +70,7 @@ class Pipeline(wiring.Component):
         Pixels, row by row; ``side * side`` a frame.
     scores : ``Out(stream.Signature(StructLayout({"score": signed(32), "last": 1})))``
         A score per class, class 0 first.
-    weights : ``In(stream.Signature(16))``
+    weights : ``In(stream.Signature(32))``
         :attr:`Contents.stream`, over and over; only where the schedule has loads.
     tap : ``Out(Signature)``, valid, layer, row, group, slice, mask, codes, residual
         Every result word as it's written, for checks in simulation: layer, row, group of output
@@ -103,7 +103,7 @@ class Pipeline(wiring.Component):
 
     @property
     def roms(self):
-        """Every read-only memory with an init file."""
+        """Every memory with an init file."""
         return [*self.array.roms, self.constants, self.head.rom]
 
     def elaborate(self, platform):

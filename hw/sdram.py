@@ -5,7 +5,7 @@ pins busy for four such turns, which leaves three for opening the next page, and
 sees the state that the last one left: no long chain of logic, and still a word per clock.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from math import ceil
 
 from amaranth import *
@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 
 from .pipe import delayed
 
-__all__ = ["BURST", "PARTS", "SdramController", "SdramPart"]
+__all__ = ["BURST", "PARTS", "SdramController", "SdramPart", "common_part"]
 
 BURST = 8  # words of a READ; a WRITE is of one word
 GROUPS = 4  # bursts in the FIFO: about 20 cycles pass from a READ until its last word leaves
@@ -122,6 +122,19 @@ PARTS = {part.name: part for part in [
               tras_ns=42, tras_max_ns=120_000, trc_ns=63, trfc_ns=63, trrd_ns=14, twr_ns=14,
               tmrd_cycles=2, startup_us=200, startup_refreshes=2, mhz_cl2=100, mhz_cl3=1000 / 7),
 ]}
+
+
+def common_part(parts):
+    """The :class:`SdramPart` that demands the most of each of ``parts`` and offers the least of
+    any: a controller for it works with all of them."""
+    parts = list(parts)
+    least = {"banks", "row_bits", "column_bits", "tras_max_ns", "mhz_cl2", "mhz_cl3", "refresh_ms"}
+    common = {}
+    for name in (field.name for field in fields(SdramPart)):
+        values = [getattr(part, name) for part in parts]
+        common[name] = (" or ".join(values) if name == "name"
+                        else (min if name in least else max)(values))
+    return replace(parts[0], **common)
 
 
 def _timer(m, name, starts):

@@ -2,7 +2,7 @@
 
 ::
 
-    stream --> loader --> [hop 0] --> [hop 1] --> ... --> [hop G-1]     16 bits, one cycle a hop
+    stream --> loader --> [hop 0] --> [hop 1] --> ... --> [hop G-1]     32 bits, one cycle a hop
                              |           |                    |
                           memory      memory               memory       a word at a time
 
@@ -21,7 +21,7 @@ from .pipe import delayed
 
 __all__ = ["PIECE_BITS", "WeightHop", "WeightLoader", "pieces"]
 
-PIECE_BITS = 16  # of a weight word: what the memory chip gives at a time
+PIECE_BITS = 32  # of a weight word: what comes at a time, at most every cycle
 
 
 def pieces(schedule):
@@ -83,7 +83,7 @@ class WeightLoader(wiring.Component):
 
     Members
     -------
-    pieces : ``In(stream.Signature(16))``
+    pieces : ``In(stream.Signature(32))``
     y : ``Out(hop)``
         To the first group.
     layer_done : ``In(1)``

@@ -34,7 +34,7 @@ class WeightFeed:
     def __init__(self, dut, job, seed):
         self.valid, self.ready = dut.weights__valid, dut.weights__ready
         self.payload = dut.weights__payload
-        self.pieces = np.fromfile(job["weights"], "<u2").tolist()
+        self.pieces = np.fromfile(job["weights"], "<u4").tolist()
         self.pace, self.due, self.next = 1 / job["piece_cycles"], 0.0, 0
         self.stalls, self.offered = stalls(seed and seed + 2, (0, 0, 0.5)), False
 

@@ -15,8 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from gen.residency import PIECE_CYCLES
-
 from . import icarus, verilator
 
 __all__ = ["SIMULATORS", "SimulationError", "Verdict", "simulate"]
@@ -109,7 +107,8 @@ def simulate(folder, pixels, seed=1, simulator="verilator", waves=False, say=pri
     (work / "job.json").write_text(json.dumps({
         "package": str(folder.path / "package.safetensors"), "images": str(work / "images.npz"),
         "report": str(report), "pixels": folder.plan.lanes.pixels, "started": time.time(),
-        "weights": str(folder.stream) if folder.stream else None, "piece_cycles": PIECE_CYCLES,
+        "weights": str(folder.stream) if folder.stream else None,
+        "piece_cycles": folder.plan.piece_cycles,
         "result_channels": folder.plan.lanes.result_channels, "runs": runs}))
     say(f"[2/2] simulate {len(runs[0]['order'])} frames back to back"
         + (f", then {len(runs[1]['order'])} with stalls" if seed else ""))

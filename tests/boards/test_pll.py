@@ -28,6 +28,18 @@ def test_every_setting_is_within_the_device_s_ranges(crystal):
     assert made
 
 
+@pytest.mark.parametrize("mhz, limit, setting", [
+    # post and second divider; VCO 800 gives 100 and 133.3 MHz, 525 gives 75 and 131.25
+    (100, 133.4, (8, 6)), (100, 100, (6, 6)), (75, 400 / 3, (7, 4)), (90, 143, (6, 4))])
+def test_a_second_clock_is_the_fastest_that_one_vco_allows(mhz, limit, setting):
+    pll = Pll.at(25, mhz).with_beside(limit)
+    assert (pll.post, pll.beside) == setting and pll.beside_mhz <= limit
+    assert abs(pll.output_mhz - mhz) <= 0.01 and VCO[0] <= pll.vco_mhz <= VCO[1]
+    every = (mhz * post / beside for post in range(1, 129) for beside in range(1, 129)
+             if VCO[0] <= mhz * post <= VCO[1])
+    assert pll.beside_mhz == pytest.approx(max(f for f in every if f <= limit))
+
+
 @pytest.mark.parametrize("make, words", [
     (lambda: Pll.at(25, 114), "can make from 25 MHz, not 114; try 114.286"),
     (lambda: Pll.at(25, 450), "Output frequency must be 3.125 to 400 MHz, not 450"),
@@ -37,6 +49,8 @@ def test_every_setting_is_within_the_device_s_ranges(crystal):
     (lambda: Pll(25, 10, 40, 6), "Phase detector frequency must be 3.125 to 400 MHz, not 2.5"),
     (lambda: Pll(25, 1, 81, 1), "Feedback divider must be 1 to 80, not 81"),
     (lambda: Pll(25, 0, 4, 6), "Reference divider must be 1 to 128, not 0"),
+    (lambda: Pll.at(25, 100).with_beside(2), "Second output must be at least 3.125 MHz, not 2"),
+    (lambda: Pll(25, 1, 4, 6, 129), "Second output divider must be 1 to 128, not 129"),
     (lambda: Pll(25, 1, 4, 6.0), "Output divider must be 1 to 128, not 6.0"),
 ])
 def test_refuses(make, words):

@@ -81,8 +81,8 @@ def test_an_image_goes_row_by_row_pixel_by_pixel():
     (lambda: Identity("n", 8, 2, 1, "0" * 32, ("a",)), ValueError, "must be 2, not 1"),
     (lambda: Identity("n", 152, 2, 1, "0" * 32), ValueError, "1 to 147 pixels .* not 152"),
     (lambda: Identity("n\n", 8, 2, 1, "0" * 32), ValueError, "single lines"),
-    (lambda: Identity.decode(b"\x01\x02"), DamagedFrame, "identity can't be read"),
-    (lambda: Identity.decode(b"\x09" + bytes(40)), DamagedFrame, "version 9 .* version 1"),
+    (lambda: Identity.decode(b"\x02\x02"), DamagedFrame, "identity can't be read"),
+    (lambda: Identity.decode(b"\x09" + bytes(40)), DamagedFrame, "version 9 .* version 2"),
     (lambda: protocol.decode_scores(bytes(8), 3), DamagedFrame, "8 bytes, not the 16 of 3"),
 ])
 def test_refuses(make, error, words):

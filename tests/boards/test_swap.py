@@ -15,7 +15,7 @@ from boards.ulx3s import Board
 from gen import report
 from gen.package import Package
 from gen.plan import Plan
-from hw.memory import Rom
+from hw.memory import Ram, Rom
 from tests.boards import tiny
 from tests.hw.tiny import unused
 
@@ -25,29 +25,39 @@ BOARD = Board.named("ulx3s-25f")
 class Readout(Elaboratable):
     """Memories whose bits all reach a light."""
 
-    def __init__(self, roms):
-        self.roms = roms
+    def __init__(self, memories):
+        self.memories = memories
 
     def elaborate(self, platform):
         m = Module()
         address, parity = Signal(10), Signal()
-        m.submodules += self.roms
-        m.d.comb += [rom.addr.eq(address) for rom in self.roms]
-        m.d.sync += [address.eq(address + 1), parity.eq(Cat(rom.data for rom in self.roms).xor())]
+        m.submodules += self.memories
+        read = []
+        for memory in self.memories:
+            if isinstance(memory, Ram):          # written by nobody knows what
+                m.d.sync += [memory.w_en.eq(parity), memory.w_addr.eq(~address),
+                             memory.w_data.eq(memory.r_data + 1)]
+                m.d.comb += memory.r_addr.eq(address)
+                read.append(memory.r_data)
+            else:
+                m.d.comb += memory.addr.eq(address)
+                read.append(memory.data)
+        m.d.sync += [address.eq(address + 1), parity.eq(Cat(read).xor())]
         m.submodules.light = light = io.Buffer("o", platform.request("led", 0, dir="-"))
         m.d.comb += light.o.eq(parity)
         return m
 
 
-def roms(seed, zero_bits=6):
-    """Narrow, wide and deep; the narrow one's upper bits are always 0 in this network."""
+def memories(seed, zero_bits=6):
+    """Narrow, wide and deep, and one whose last words are written later; the narrow one's upper
+    bits are always 0 in this network."""
     rng = np.random.default_rng(seed)
 
     def words(width, depth):
         return [int.from_bytes(rng.bytes(16), "little") % (1 << width) for _ in range(depth)]
     return [unused(rom) for rom in (
         Rom("narrow", 20, words(20 - zero_bits, 160)), Rom("wide", 96, words(96, 354)),
-        Rom("deep", 5, words(5, 1024)))]
+        Rom("deep", 5, words(5, 1024)), Ram(40, 1024, "buffer", words(40, 300)))]
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +65,9 @@ def routed(tmp_path_factory):
     """``seed -> (configuration, folder)`` through the real tools, half a minute each."""
     def make(seed, **options):
         folder = tmp_path_factory.mktemp("routed")
-        plan = BOARD.create().build(Readout(roms(seed, **options)), do_build=False,
+        plan = BOARD.create().build(Readout(memories(seed, **options)), do_build=False,
                                     **flow.options(1))
-        flow.run(plan, folder)
+        flow.run(plan, folder, BOARD.clock_mhz)
         return (folder / "top.config").read_text()
     return make
 
@@ -69,7 +79,7 @@ def first(routed):
 
 def test_a_swapped_configuration_is_the_routed_one(routed, first, tmp_path):
     """The second contents use bits that are constant in the first."""
-    old, new = (block_rams(roms(*of), tmp_path / str(of)) for of in ((1,), (2, 0)))
+    old, new = (block_rams(memories(*of), tmp_path / str(of)) for of in ((1,), (2, 0)))
     second = routed(2, zero_bits=0)
     assert first != second
     assert swapped(first, old, new) == second
@@ -77,14 +87,16 @@ def test_a_swapped_configuration_is_the_routed_one(routed, first, tmp_path):
 
 
 def test_contents_that_are_not_there_are_refused(first, tmp_path):
-    old, other = (block_rams(roms(seed), tmp_path / str(seed)) for seed in (3, 4))
+    old, other = (block_rams(memories(seed), tmp_path / str(seed)) for seed in (3, 4))
     with pytest.raises(SwapError, match="doesn't hold the weights of its own build"):
         swapped(first, old, other)
 
 
 def test_memories_of_another_shape_are_refused(first, tmp_path):
-    old = block_rams(roms(1), tmp_path / "old")
-    fewer = block_rams(roms(1)[:2] + [unused(Rom("deep", 5, [1, 2, 3]))], tmp_path / "new")
+    old = block_rams(memories(1), tmp_path / "old")
+    fewer = memories(1)
+    fewer[2] = unused(Rom("deep", 5, [1, 2, 3]))
+    fewer = block_rams(fewer, tmp_path / "new")
     with pytest.raises(SwapError, match="the memories deep take other block RAMs"):
         swapped(first, old, fewer)
 

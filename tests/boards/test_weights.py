@@ -13,9 +13,9 @@ from boards.identity import identity_of
 from boards.protocol import CHUNK, LOAD_UNIT, Fault, Kind
 from boards.ulx3s import Board as Kit
 from boards.virtual import VirtualBoard
-from boards.weights import WeightSource, common_part, weight_source
+from boards.weights import WeightSource, weight_source
 from gen.build import write_build
-from hw.sdram import PARTS
+from hw.sdram import PARTS, common_part
 from sim.golden import Golden
 from sim.verilator import ToolError, check_compiler, find
 from tests.boards import tiny
@@ -26,7 +26,7 @@ TIMEOUT = 60.0  # seconds
 
 @pytest.fixture(scope="module")
 def plan():
-    plan = dataclasses.replace(tiny.plan(), weight_words=200)
+    plan = dataclasses.replace(tiny.plan(), weight_words=200, memory_mhz=400 / 3)
     assert plan.schedule.loads
     return plan
 
@@ -46,7 +46,7 @@ def port(plan, tmp_path_factory):
         pytest.skip(str(error))
     folder = tmp_path_factory.getbasetemp() / "streamed"
     with VirtualBoard(plan.create(), identity_of(plan, 100), folder, patience=200_000,
-                      weights=weight_source(plan, KIT, 100)) as board:
+                      weights=weight_source(plan, KIT, plan.memory_mhz)) as board:
         yield board.port
 
 
@@ -140,4 +140,4 @@ def test_a_common_part_suits_every_chip():
 def test_weights_beyond_the_memory_are_refused():
     part = dataclasses.replace(PARTS["AS4C16M16SA-7"], row_bits=11)
     with pytest.raises(ValueError, match="must hold 16,777,216 bytes of weights, not 8,388,608"):
-        WeightSource(part, 100, bytes(1 << 24))
+        WeightSource(part, 100, 1 << 24)

@@ -77,7 +77,7 @@ def test_what_is_streamed_and_what_stays_are_all_the_weights(net, lanes):
     depth = max(3 * layer.slices for layer in schedule.layers)
     if lanes.groups % lanes.subslices:
         depth = max(layer.weight_words for layer in schedule.layers)
-    placed = place_weights(schedule, depth).schedule
+    placed = place_weights(schedule, depth, 2).schedule
     split = contents(package, placed)
     stream, per_word = iter(split.stream.tolist()), pieces(schedule)
     streamed = {load.layer for load in placed.loads}

@@ -9,11 +9,12 @@ from gen.estimate import PlanTooLarge, estimate_resources
 from gen.network import Network
 from gen.package import Package
 from gen.plan import Plan
-from gen.residency import PIECE_CYCLES, least_words, place_weights, weight_room
+from gen.residency import least_words, piece_cycles, place_weights, weight_room
 from gen.schedule import make_schedule
 from hw.schedule import Lanes
 from hw.weights import PIECE_BITS, pieces
 
+PACE = piece_cycles(100, 100)
 CASES = [(Network(8, 1, side=8, classes=3), Lanes(2, 4, 8, 4)),
          (Network(20, 1), Lanes(8, 8, 16, 4)), (Network(20, 4), Lanes(8, 8, 32, 8)),
          (Network(14, 2, side=16), Lanes(4, 16, 16, 8))]
@@ -33,7 +34,7 @@ POINTS = [(net, lanes, depth) for net, lanes in CASES for depth in
 @pytest.mark.parametrize("net,lanes,depth", POINTS)
 def test_every_layer_finds_its_own_weights(net, lanes, depth):
     """Four frames with every load as early as its rule allows: the latest owner of each word."""
-    schedule = place_weights(make_schedule(net, lanes), depth).schedule
+    schedule = place_weights(make_schedule(net, lanes), depth, PACE).schedule
     assert schedule.loads and schedule.weight_depth <= depth
     count = len(schedule.layers)
     streamed = {load.layer for load in schedule.loads}
@@ -60,7 +61,7 @@ def test_every_layer_finds_its_own_weights(net, lanes, depth):
 @pytest.mark.parametrize("net,lanes,depth", POINTS)
 def test_the_figures_are_those_of_the_loads(net, lanes, depth):
     schedule = make_schedule(net, lanes)
-    residency = place_weights(schedule, depth)
+    residency = place_weights(schedule, depth, PACE)
     placed = residency.schedule
     streamed = [placed.layers[load.layer] for load in placed.loads]
     words = sum(layer.weight_words for layer in streamed) * lanes.groups * pieces(schedule)
@@ -69,13 +70,13 @@ def test_the_figures_are_those_of_the_loads(net, lanes, depth):
     # Passes cost some cycles each.
     assert 0 <= placed.cycles - schedule.cycles <= 60 * (len(placed.layers) - len(schedule.layers))
     # No faster than the stream, nor than the lanes; no slower than one after the other.
-    assert residency.cycles >= max(schedule.cycles, words * PIECE_CYCLES)
-    assert residency.cycles <= 1.02 * (placed.cycles + words * PIECE_CYCLES) + 100 * len(streamed)
+    assert residency.cycles >= max(schedule.cycles, words * PACE)
+    assert residency.cycles <= 1.02 * (placed.cycles + words * PACE) + 100 * len(streamed)
 
 
 def test_more_room_is_never_slower():
     schedule = make_schedule(*CASES[2])
-    cycles = [place_weights(schedule, depth).cycles for depth in range(512, 5800, 1024)]
+    cycles = [place_weights(schedule, depth, PACE).cycles for depth in range(512, 5800, 1024)]
     assert cycles[-1] == schedule.cycles
     assert cycles == sorted(cycles, reverse=True)
 
@@ -84,7 +85,7 @@ def test_more_room_is_never_slower():
 def test_passes_are_the_convolutions(net, lanes):
     """Every output group of a convolution in one pass, with its own weights and constants."""
     schedule = make_schedule(net, lanes)
-    placed = place_weights(schedule, least_words(schedule)).schedule
+    placed = place_weights(schedule, least_words(schedule), PACE).schedule
     passes = iter(placed.layers)
     for layer in schedule.layers:
         done = 0
@@ -102,20 +103,31 @@ def test_passes_are_the_convolutions(net, lanes):
 
 def test_layers_whose_passes_would_end_within_a_slice_stay_whole():
     schedule = make_schedule(Network(8, 1, side=8, classes=3), Lanes(2, 16, 8, 4))
-    placed = place_weights(schedule, max(y.weight_words for y in schedule.layers)).schedule
+    placed = place_weights(schedule, max(y.weight_words for y in schedule.layers),
+                           PACE).schedule
     assert len(placed.layers) == len(schedule.layers)
+
+
+def test_a_faster_memory_saves_waits_until_a_piece_comes_every_cycle():
+    schedule = make_schedule(*CASES[2])
+    depth = schedule.weight_depth // 3
+    cycles = [place_weights(schedule, depth, piece_cycles(100, mhz)).cycles
+              for mhz in (50, 100, 400 / 3, 200, 400)]
+    assert cycles == sorted(cycles, reverse=True) and cycles[2] < 0.85 * cycles[1]
+    assert piece_cycles(100, 100) == pytest.approx(2 / 0.95)
+    assert piece_cycles(100, 300) == piece_cycles(100, 900) == 1
 
 
 def test_without_need_nothing_is_streamed():
     schedule = make_schedule(*CASES[1])
-    residency = place_weights(schedule, schedule.weight_depth)
+    residency = place_weights(schedule, schedule.weight_depth, PACE)
     assert residency.schedule == schedule and not residency.stalls and not residency.bits
 
 
 def test_a_pass_that_does_not_fit_is_refused():
     schedule = make_schedule(*CASES[2])
     least = max(3 * layer.slices for layer in schedule.layers)
-    assert place_weights(schedule, least - 1) is None and place_weights(schedule, least)
+    assert place_weights(schedule, least - 1, PACE) is None and place_weights(schedule, least, PACE)
     plan = Plan(Package.random(CASES[2][0], 1), CASES[2][1], "85f", weight_words=least - 1)
     with pytest.raises(PlanTooLarge, match="wrn-20-4 needs weight memories of at least 96 words"):
         plan.create()
