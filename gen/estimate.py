@@ -7,6 +7,7 @@ Counts follow the structure of the gateware; the factors are fitted to routed de
 from amaranth.utils import ceil_log2
 
 from hw.dot import ADDERS_PER_CHAIN
+from hw.image import image_memories
 from hw.results import STORED_EXTRA_BITS
 
 from .device import EBR_BITS, block_rams
@@ -46,15 +47,17 @@ def _memories(schedule):
          columns * lanes.subslices),
         ("residual", lanes.result_channels * (schedule.res_bits + STORED_EXTRA_BITS),
          schedule.residual_depth, lanes.pixels + 1),
-        ("image", 24, schedule.image_words, columns),
+        *(("image", width, depth, 1) for width, depth in image_memories(schedule)),
         ("head", lanes.result_channels, schedule.classes * schedule.features
          // lanes.result_channels, 1)]
 
 
 def memory_bits(schedule):
     """Bits of every memory by name, as stored in block RAM."""
-    return {name: width * depth * copies
-            for name, width, depth, copies in _memories(schedule)}
+    bits = {}
+    for name, width, depth, copies in _memories(schedule):
+        bits[name] = bits.get(name, 0) + width * depth * copies
+    return bits
 
 
 def estimate_resources(schedule):

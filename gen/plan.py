@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hw.head import head_cycles
+from hw.image import load_cycles
 from hw.issue import ARRAY_DELAY
 from hw.pipeline import Pipeline
 from hw.results import CODES_DELAY, emit_latency
@@ -94,7 +95,7 @@ class Plan:
         """Clock cycles from the first pixel taken to the last score given, nothing waiting."""
         first_gap = self.schedule.layers[0].gap
         drain = ARRAY_DELAY + emit_latency(self.schedule) + self.lanes.groups - 1
-        return (self.network.side ** 2 + self.cycles_per_frame - first_gap + drain
+        return (load_cycles(self.schedule) + self.cycles_per_frame - first_gap + drain
                 + CODES_DELAY + head_cycles(self.schedule))
 
     @property

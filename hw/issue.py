@@ -39,6 +39,8 @@ class IssueSequencer(wiring.Component):
         Pulse with the first step of a frame.
     address, left, right : Out
         Word addresses for the middle columns and the two halo columns (at ``t3``).
+    digit : ``Out``
+        Digit of the image's pixels (at ``t3``).
     source : ``Out(StructLayout)``
         What the window does with the words (at ``t5``).
     weights : ``Out``
@@ -59,6 +61,7 @@ class IssueSequencer(wiring.Component):
             "weights_there": In(1, init=1), "streamed_start": Out(1), "layer_done": Out(1),
             "frame_start": Out(1),
             "address": Out(address), "left": Out(address), "right": Out(address),
+            "digit": Out(self.source_layout["digit"].shape),
             "source": Out(self.source_layout), "weights": Out(range(max(2, weight_depth))),
             "control": Out(self.control_layout)})
 
@@ -169,6 +172,7 @@ class IssueSequencer(wiring.Component):
             source.pad_row.eq((row == 0) & (ky == 0) | row_end & (ky == 2) & ~cfg.stride2),
             source.pad_left.eq(x_group == 0), source.pad_right.eq(x_end),
             self.source.eq(delayed(m, source, ARRAY_DELAY - 2)),
+            self.digit.eq(delayed(m, digit, ADDRESS_DELAY)),
         ]
         weights = Signal(self.weights.shape())
         m.d.sync += weights.eq(w_base + k)

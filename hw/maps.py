@@ -13,10 +13,11 @@ from amaranth.lib.wiring import In, Out
 from gen.network import PIXEL_BITS, PIXEL_ZERO
 
 from .array import step_layout
+from .image import ImageMemory, digit_of
 from .memory import READ_LATENCY, Ram
 from .pipe import copies
 
-__all__ = ["COLUMN_LATENCY", "ColumnMemory", "ImageLoader", "Window"]
+__all__ = ["COLUMN_LATENCY", "ColumnMemory", "Window"]
 
 COLUMN_LATENCY = 1 + READ_LATENCY  # cycles from an address to the words of all columns
 
@@ -72,40 +73,6 @@ class ColumnMemory(wiring.Component):
         return m
 
 
-class ImageLoader(wiring.Component):
-    """Spreads a stream of pixels over a :class:`ColumnMemory`.
-
-    Members
-    -------
-    image : ``In(stream)``
-        Pixels row by row.
-    full : ``Out(1)``; done : ``In(1)``
-        A whole image lies in memory; it isn't needed any more.
-    """
-
-    def __init__(self, schedule, image_signature):
-        self.schedule = schedule
-        pixels = schedule.lanes.pixels
-        super().__init__({
-            "image": In(image_signature), "full": Out(1), "done": In(1),
-            "w_en": Out(pixels), "w_addr": Out(range(max(2, schedule.image_words)))})
-
-    def elaborate(self, platform):
-        m = Module()
-        bank = Signal(self.schedule.lanes.pixels, init=1)
-        m.d.comb += [self.image.ready.eq(~self.full),
-                     self.w_en.eq(bank & (self.image.valid & ~self.full).replicate(len(bank)))]
-        with m.If(self.image.valid & ~self.full):
-            m.d.sync += bank.eq(bank.rotate_left(1))
-            with m.If(bank[-1]):
-                m.d.sync += self.w_addr.eq(self.w_addr + 1)
-                with m.If(self.w_addr == self.schedule.image_words - 1):
-                    m.d.sync += [self.w_addr.eq(0), self.full.eq(1)]
-        with m.If(self.done):
-            m.d.sync += self.full.eq(0)
-        return m
-
-
 class Window(wiring.Component):
     """Both memories that a convolution may read, and the codes they make: the map's, or a digit
     of the image's, with zero codes outside of the picture.
@@ -113,10 +80,10 @@ class Window(wiring.Component):
     Members
     -------
     image : ``In(stream)``; image_full, image_done
-        See :class:`ImageLoader`.
+        See :class:`.image.ImageMemory`.
     w_en, w_addr, w_part, w_data : In
         Activation map writes, see :class:`ColumnMemory`.
-    r_addr, r_left, r_right, source : In
+    r_addr, r_left, r_right, r_digit, source : In
         From :class:`.issue.IssueSequencer`.
     codes : Out
         ``COLUMN_LATENCY + 1`` cycles after ``r_addr``, two after ``source``.
@@ -128,33 +95,24 @@ class Window(wiring.Component):
         self.maps = ColumnMemory(lanes.pixels, lanes.subslices,
                                  lanes.result_channels * schedule.act_bits,
                                  2 * schedule.map_words)
-        self.pixels = ColumnMemory(lanes.pixels, 1, 3 * PIXEL_BITS, schedule.image_words)
-        self.loader = ImageLoader(schedule, image_signature)
+        self.pixels = ImageMemory(schedule, image_signature)
         issue = issue_signature.members
         super().__init__({
             "image": In(image_signature), "image_full": Out(1), "image_done": In(1),
             **{name: In(self.maps.signature.members[name].shape)
                for name in ("w_en", "w_addr", "w_part", "w_data")},
             "r_addr": In(issue["address"].shape), "r_left": In(issue["left"].shape),
-            "r_right": In(issue["right"].shape), "source": In(issue["source"].shape),
+            "r_right": In(issue["right"].shape), "r_digit": In(issue["digit"].shape),
+            "source": In(issue["source"].shape),
             "codes": Out(step_layout(schedule)["codes"].shape)})
-
-    def _digit(self, m, value, digit):
-        """A digit of an 8-bit value, the highest being digit 0."""
-        bits, digits = self.schedule.act_bits, self.schedule.digits
-        whole = Signal(bits * digits)
-        m.d.comb += whole.eq(value)
-        return Array(whole.word_select(digits - 1 - d, bits) for d in range(digits))[digit]
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.maps, m.submodules.pixels = maps, pixels = self.maps, self.pixels
-        m.submodules.loader = loader = self.loader
-        wiring.connect(m, wiring.flipped(self.image), loader.image)
+        wiring.connect(m, wiring.flipped(self.image), pixels.image)
         m.d.comb += [
-            self.image_full.eq(loader.full), loader.done.eq(self.image_done),
-            pixels.w_en.eq(loader.w_en), pixels.w_addr.eq(loader.w_addr),
-            *(pixel.eq(self.image.payload) for pixel in pixels.w_data),
+            self.image_full.eq(pixels.full), pixels.done.eq(self.image_done),
+            pixels.r_digit.eq(self.r_digit),
             *(getattr(maps, name).eq(getattr(self, name))
               for name in ("w_en", "w_addr", "w_part", "w_data")),
             *(getattr(memory, name).eq(getattr(self, name))
@@ -167,12 +125,12 @@ class Window(wiring.Component):
                    | (source.pad_right if column == columns - 1 else 0))
             pad, image, place = (copies(m, value, 1, platform)[0]
                                  for value in (pad, source.image, source.digit))
-            zero = Mux(image, self._digit(m, PIXEL_ZERO, place), 1 << self.schedule.act_frac)
+            zero = Mux(image, digit_of(self.schedule, Const(PIXEL_ZERO, PIXEL_BITS), place),
+                       1 << self.schedule.act_frac)
             for c in range(self.schedule.lanes.slice_channels):
                 code = maps.r_data[column].word_select(c, bits)
                 if c < 3:
-                    digit = self._digit(
-                        m, pixels.r_data[column].word_select(c, PIXEL_BITS), place)
+                    digit = pixels.r_data[column].word_select(c, bits)
                     shown = Mux(pad, zero, Mux(image, digit, code))
                 else:
                     shown = Mux(image, 0, Mux(pad, zero, code))

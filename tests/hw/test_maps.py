@@ -1,14 +1,14 @@
-"""Column memories, the image loader and the window of codes."""
+"""Column memories and the window of codes."""
 
 import numpy as np
 import pytest
 from amaranth.lib import stream
 
 from hw.issue import IssueSequencer
-from hw.maps import COLUMN_LATENCY, ColumnMemory, ImageLoader, Window
+from hw.maps import COLUMN_LATENCY, ColumnMemory, Window
 from hw.pipeline import IMAGE_SHAPE
 from tests.hw.tiny import ARRAYS, schedule_of, unused
-from tests.streams import STALLS, idle, send, simulate
+from tests.streams import send, simulate
 
 IMAGE = stream.Signature(IMAGE_SHAPE)
 
@@ -46,45 +46,6 @@ def test_a_column_memory_reads_neighbours_at_their_own_addresses(pixels, parts, 
                     + [words[right, 0]] * ("right" in halo))
             assert list(ctx.get(unit.r_data)) == want
     simulate(unit, bench)
-
-
-@pytest.mark.parametrize("stall", STALLS)
-def test_the_loader_takes_an_image_and_waits_until_it_was_read(stall):
-    schedule = schedule_of()
-    unit, rng = ImageLoader(schedule, IMAGE), np.random.default_rng(1)
-    pixels, writes, waits = schedule.side ** 2, [], [9, 0, 1]
-    frames = [np.random.default_rng(k).integers(0, 256, (pixels, 3)).tolist() for k in range(3)]
-
-    async def source(ctx):
-        for frame in frames:
-            await send(ctx, unit.image, frame, lambda: STALLS[stall](rng))
-
-    async def reader(ctx):
-        for frame, wait in zip(frames, waits):
-            full = False
-            while not full:
-                _, _, full = await ctx.tick().sample(unit.full)
-            assert len(writes) == pixels
-            await idle(ctx, wait)
-            # Bank after bank, then the next address.
-            width = schedule.lanes.pixels
-            for k, (bank, address, value) in enumerate(writes):
-                assert (bank, address, value) == (1 << k % width, k // width, frame[k])
-            writes.clear()
-            ctx.set(unit.done, 1)
-            await ctx.tick()
-            ctx.set(unit.done, 0)
-            # A cycle with `done` is the last that's full.
-            assert not ctx.get(unit.full)
-
-    async def monitor(ctx):
-        while True:
-            _, _, enable, address, value, full = await ctx.tick().sample(
-                unit.w_en, unit.w_addr, unit.image.payload, unit.full)
-            if enable:
-                assert not full
-                writes.append((enable, address, list(value)))
-    simulate(unit, source, reader, background=[monitor])
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 6, 8])
@@ -126,6 +87,7 @@ def test_the_window_shows_codes_digits_and_padding(bits, lanes):
                       "pad_right": int(rng.integers(2))}
             for port, place in zip((unit.r_left, unit.r_addr, unit.r_right), at):
                 ctx.set(port, place if source["image"] else places[place])
+            ctx.set(unit.r_digit, source["digit"])
             await ctx.tick().repeat(COLUMN_LATENCY - 1)
             ctx.set(unit.source, source)
             await ctx.tick().repeat(2)

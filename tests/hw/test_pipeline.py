@@ -152,12 +152,13 @@ def test_stalls_on_both_sides_change_no_number(stalls):
     ("never", "never"), pytest.param(("bursts", "bursts"), marks=pytest.mark.slow)])
 def test_streamed_weights_change_no_number(stalls):
     """Three frames: the buffer is used over and over, and its layers follow each other closely."""
-    plan = dataclasses.replace(plan_of(ARRAYS[8][1], act_bits=2), weight_words=60)
+    plan = dataclasses.replace(plan_of(ARRAYS[8][1], act_bits=2), weight_words=60,
+                               memory_mhz=1000)
     loads = plan.schedule.loads
     assert len(loads) > 3 and any(load.after > 0 for load in loads)
     monitor = check(plan, pictures(plan.network, 3), stalls)
     if stalls[0] == "never":
-        # The plan counts on a stream with pauses, this one has none.
+        # The plan allows for a fetch between two loads, and counts on a piece every cycle.
         distance = np.diff(monitor.scores)[-1]
         assert 0.9 * plan.cycles_per_frame < distance <= plan.cycles_per_frame
 
