@@ -1,4 +1,4 @@
-"""``python -m export train|eval|pack``: train a network, measure it, make its package."""
+"""``python -m export train|eval|pack|study``: train a network, measure it, make its package."""
 
 import argparse
 import sys
@@ -11,6 +11,7 @@ from gen.package import Package
 
 from .data import load
 from .pack import PackError, evaluate, pack
+from .study import study, table
 from .train import Recipe, TrainError, restore, train
 
 EPILOG = """example:
@@ -38,7 +39,7 @@ def _parser():
 
     parser = argparse.ArgumentParser("python -m export", description=__doc__, epilog=EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", metavar="train|eval|pack")
+    commands = parser.add_subparsers(dest="command", metavar="train|eval|pack|study")
 
     p = add(commands, "train", "train a network into a checkpoint",
             "train --data DIR --width 1 --minutes 90 --sides 16:0.5,24:0.7 --out run.pt")
@@ -99,7 +100,36 @@ def _parser():
     p.add_argument("--data", type=Path, required=True, metavar="DIR", help=data_help)
     p.add_argument("--side", type=int, help="resize the pictures of an image folder")
     p.add_argument("--images", type=int, help="only the first test images")
+
+    p = add(commands, "study", "what number formats cost: a checkpoint in many of them",
+            "study run.pt --data DIR --out runs/study --epochs 2")
+    p.add_argument("checkpoint", type=Path)
+    p.add_argument("--data", type=Path, required=True, metavar="DIR", help=data_help)
+    p.add_argument("--out", type=Path, metavar="DIR", help="folder for the runs of --epochs")
+    p.add_argument("--epochs", type=int, help="train on in each format (default: don't)")
+    p.add_argument("--rate", type=float, default=0.002, help="its learning rate (%(default)s)")
+    p.add_argument("--sides", type=_sides, default=(), metavar="SIDE:FRACTION,...",
+                   help="smaller images up to these fractions of the run")
+    p.add_argument("--batch", type=int, default=64, help="its images per step (%(default)s)")
+    p.add_argument("--side", type=int, help="resize the pictures of an image folder")
+    p.add_argument("--images", type=int, help="only the first test images")
+    p.add_argument("--threads", type=int, help="CPU threads (PyTorch's choice)")
     return parser
+
+
+def _study(options):
+    if options.epochs and not options.out:
+        raise TrainError("Training in each format needs a folder for the runs: give --out")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    recipe = options.epochs and Recipe(epochs=options.epochs, batch=options.batch,
+                                       rate=options.rate, sides=options.sides)
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+    images, test = load(options.data, options.side)
+    rows = study(options.checkpoint, recipe, images, test.head(options.images), options.out,
+                 log=lambda line: print(line, file=sys.stderr, flush=True))
+    print(table(rows))
 
 
 def _train(options):
@@ -159,7 +189,7 @@ def main(arguments=None):
         parser.print_help()
         return 0
     try:
-        {"train": _train, "pack": _pack, "eval": _eval}[options.command](options)
+        {"train": _train, "pack": _pack, "eval": _eval, "study": _study}[options.command](options)
     except ValueError as error:  # every refusal is one; the message is one sentence
         print(error, file=sys.stderr)
         return 2

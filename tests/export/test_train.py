@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 from export.__main__ import main  # noqa: E402
 from export.data import load  # noqa: E402
 from export.pack import PackError, model_of, pack  # noqa: E402
+from export.study import FORMATS  # noqa: E402
 from export.train import Recipe, TrainError, restore  # noqa: E402
 from gen.package import Package  # noqa: E402
 
@@ -257,3 +258,21 @@ def test_a_recipe_needs_one_length():
 def test_no_arguments_print_the_help(capsys):
     assert main([]) == 0
     assert "example:\n  python -m export train" in capsys.readouterr().out
+
+
+def test_a_study_tells_what_formats_cost_and_goes_on_where_it_was(data, trained, tmp_path, capsys):
+    command = ["study", str(trained), "--data", str(data), "--out", str(tmp_path / "runs")]
+    formats = len(FORMATS)
+    assert main([*command, "--epochs", "1", "--batch", "10"]) == 0
+    first = capsys.readouterr()
+    rows = [line.split(" | ") for line in first.out.splitlines()]
+    assert len(rows) == formats + 2 and len(list((tmp_path / "runs").glob("*.pt"))) == formats
+    # As the network was trained, but for the residual's fraction.
+    assert float(rows[2][3].rstrip("%")) == pytest.approx(
+        100 * restore(trained)["history"][-1]["test"], abs=15)
+    assert first.err.count("epoch 1/1") == formats
+    assert main([*command, "--epochs", "1", "--batch", "10"]) == 0
+    again = capsys.readouterr()
+    assert again.out == first.out and "epoch" not in again.err
+    assert main([*command[:-2], "--epochs", "1"]) == 2
+    assert "needs a folder for the runs: give --out" in capsys.readouterr().err

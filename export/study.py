@@ -1,0 +1,69 @@
+"""What number formats cost: one trained network in many formats, as it is and after a little
+training in each."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from gen.network import Network
+
+from .adapt import adapted
+from .model import WRN
+from .train import accuracy, restore, train
+
+__all__ = ["FORMATS", "study", "table"]
+
+# Activation bits and fraction bits, residual bits and fraction bits. Activations reach at least
+# 6.5 where bits allow, residuals 32 in units of a block's input.
+FORMATS = (
+    *((4, 1, bits, max(0, bits - 6)) for bits in (12, 10, 8, 7, 6, 5, 4)),
+    (2, 0, 8, 2), (3, 0, 8, 2), (3, 1, 8, 2), (4, 2, 8, 2), (6, 3, 8, 2), (8, 5, 8, 2))
+
+
+def study(start, recipe, images, test, folder, formats=FORMATS, device="cpu", log=print):
+    """Accuracy of the checkpoint ``start`` in each of ``formats``.
+
+    Parameters
+    ----------
+    start : path
+    recipe : export.train.Recipe or None
+        How each format is trained on; ``None`` for not at all.
+    images, test : export.data.Images
+    folder : path
+        Where the runs' checkpoints go. A run that is finished there isn't repeated, one that was
+        interrupted goes on.
+
+    Returns a list of ``(format, accuracy as it is, accuracy after training or None)``.
+    """
+    parent, rows = restore(start), []
+    before = Network.from_dict(parent["network"])
+    for act_bits, act_frac, res_bits, res_frac in formats:
+        wanted = replace(before, act_bits=act_bits, act_frac=act_frac, res_bits=res_bits,
+                         res_frac=res_frac)
+        network, state = adapted(before, parent["model"], wanted)
+        model = WRN(network).to(device)
+        model.load_state_dict(state)
+        rows.append(((act_bits, act_frac, res_bits, res_frac), accuracy(model, test), None))
+        if recipe:
+            out = Path(folder) / f"{network.name}-b{act_bits}f{act_frac}-r{res_bits}.pt"
+            done = restore(out) if out.exists() else None
+            if not (done and done["finished"]):
+                done = train(wanted, recipe, images, test, out, device, done is not None,
+                             start=start, log=log)
+            rows[-1] = (*rows[-1][:2], done["history"][-1]["test"])
+        log(_row(rows[-1]))
+    return rows
+
+
+def _row(row):
+    (act_bits, act_frac, res_bits, res_frac), plain, trained = row
+    low, high = -1, ((1 << act_bits) - 1 - (1 << act_frac)) / (1 << act_frac)
+    after = "" if trained is None else f"{trained:.2%}"
+    return (f"| {act_bits} ({act_frac}) | {low} to {high:g} | {res_bits} ({res_frac}) | "
+            f"{plain:.2%} | {after} |")
+
+
+def table(rows):
+    """The rows of :func:`study` in Markdown."""
+    head = ("activation bits (fraction)", "range", "residual bits (fraction)", "as it is",
+            "trained on")
+    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *map(_row, rows)])
