@@ -179,7 +179,10 @@ class WeightStore(wiring.Component):
         # Reading: everything in one command, once for the CRC, then over and over.
         m.submodules.crc = crc = CRC.create()
         left, arrived = Signal(range(self.whole_count + 1)), Signal()
-        word, low_half, upper = Signal(WORD_BITS), Signal(WORD_BITS), Signal()
+        word, low_half = Signal(WORD_BITS), Signal(WORD_BITS)
+        upper, padding, final = Signal(), Signal(), Signal()
+        with m.If(self.pieces.ready):
+            m.d.sync += self.pieces.valid.eq(0)
         m.d.comb += [chip.read.payload.address.eq(0), chip.read.payload.count.eq(self.whole_count),
                      crc.data.eq(word), crc.valid.eq(arrived)]
         m.d.sync += [arrived.eq(0), word.eq(chip.words.payload)]
@@ -207,21 +210,23 @@ class WeightStore(wiring.Component):
                     with m.If(crc.crc == self.expected):
                         m.next = "again"
             with m.State("again"):
-                m.d.sync += left.eq(self.whole_count)
+                m.d.sync += [left.eq(self.whole_count), padding.eq(0), final.eq(0)]
                 m.d.comb += chip.read.valid.eq(1)
                 with m.If(chip.read.ready):
                     m.next = "give"
             with m.State("give"):
-                # Two words make a piece; the zeros that fill the last burst make none.
-                padding, taken = left <= self.whole_count - self.count, Signal()
-                m.d.comb += [
-                    self.pieces.payload.eq(Cat(low_half, chip.words.payload)),
-                    self.pieces.valid.eq(chip.words.valid & ~padding & upper),
-                    chip.words.ready.eq(self.pieces.ready | padding | ~upper),
-                    taken.eq(chip.words.valid & chip.words.ready)]
+                # Two words make a piece; the zeros that fill the last burst make none. A piece is
+                # gone before the next one's second word comes, so no ready waits for another.
+                taken = Signal()
+                m.d.comb += [chip.words.ready.eq(padding | ~upper | ~self.pieces.valid),
+                             taken.eq(chip.words.valid & chip.words.ready)]
                 with m.If(taken):
                     m.d.sync += [left.eq(left - 1), low_half.eq(chip.words.payload),
-                                 upper.eq(~upper & ~padding)]
-                    with m.If(left == 1):
+                                 upper.eq(~upper & ~padding), final.eq(left == 2),
+                                 padding.eq(left <= self.whole_count - self.count + 1)]
+                    with m.If(upper & ~padding):
+                        m.d.sync += [self.pieces.valid.eq(1),
+                                     self.pieces.payload.eq(Cat(low_half, chip.words.payload))]
+                    with m.If(final):
                         m.next = "again"
         return m

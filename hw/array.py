@@ -27,7 +27,7 @@ from .weights import WeightHop, hop_layout
 
 __all__ = ["WEIGHT_LATENCY", "ArrayUnit", "GroupUnit", "array_dot", "step_layout", "word_latency"]
 
-WEIGHT_LATENCY = READ_LATENCY + 1  # cycles from a weight address to the weights in a group
+WEIGHT_LATENCY = 1 + READ_LATENCY + 1  # cycles from a weight address to the weights in a group
 TAKE_HOP = 2                       # cycles from taking a group's results to taking the next one's
 
 
@@ -160,7 +160,9 @@ class ArrayUnit(wiring.Component):
             group = repeated(m, f"group{g}", "signstream_group",
                              group_signature(self.schedule, depth),
                              lambda: GroupUnit(self.schedule, depth), platform)
-            m.d.comb += [group.x.eq(step), group.w_addr.eq(w_addr), rom.addr.eq(w_addr),
+            # One address goes to dozens of block RAMs.
+            m.d.comb += [group.x.eq(step), group.w_addr.eq(w_addr),
+                         rom.addr.eq(delayed(m, w_addr, 1)),
                          group.weights.eq(rom.data), group.take.eq(take), group.passing.eq(word)]
             step, w_addr, take, word = group.y, group.w_next, group.take_next, group.word
         m.d.comb += self.word.eq(word)

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .memory import Ram
-from .pipe import copies
+from .pipe import copies, delayed
 
 __all__ = ["ImageMemory", "digit_of", "image_memories", "load_cycles"]
 
@@ -114,7 +114,7 @@ class ImageMemory(wiring.Component):
             m.submodules[name] = ram = Ram(width, depth)
             m.d.comb += [ram.w_en.eq(w_en), ram.w_addr.eq(w_addr), ram.w_data.eq(w_data),
                          ram.r_addr.eq(r_addr)]
-            outputs.append(ram.r_data)
+            outputs.append(delayed(m, ram.r_data, 1))
         middle, left, right = outputs
         m.d.comb += self.r_data.eq(Cat(left, middle, right))
         return m

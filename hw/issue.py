@@ -1,7 +1,7 @@
 """Issue sequencer: counts out the steps of a frame, one a cycle.
 
-Cycle numbers (``t0`` is the step's own cycle): map address at ``t3``, map word at ``t6``,
-codes in the first group of the array at ``t7``, weight address at ``t4``, weights at ``t7``.
+Cycle numbers (``t0`` is the step's own cycle): map address at ``t3``, map word at ``t7``,
+codes in the first group of the array at ``t8``, weight address at ``t4``, weights at ``t8``.
 """
 
 from amaranth import *
@@ -42,11 +42,11 @@ class IssueSequencer(wiring.Component):
     digit : ``Out``
         Digit of the image's pixels (at ``t3``).
     source : ``Out(StructLayout)``
-        What the window does with the words (at ``t5``).
+        What the window does with the words (at ``t6``).
     weights : ``Out``
         Weight address (at ``t4``).
     control : ``Out(StructLayout)``
-        ``active``, ``shift``, ``last`` of the step (at ``t7``, together with the codes).
+        ``active``, ``shift``, ``last`` of the step (at ``t8``, together with the codes).
     """
 
     def __init__(self, schedule, weight_depth):

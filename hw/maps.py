@@ -19,7 +19,7 @@ from .pipe import copies
 
 __all__ = ["COLUMN_LATENCY", "ColumnMemory", "Window"]
 
-COLUMN_LATENCY = 1 + READ_LATENCY  # cycles from an address to the words of all columns
+COLUMN_LATENCY = 1 + READ_LATENCY + 1  # cycles from an address to the words of all columns
 
 
 class ColumnMemory(wiring.Component):
@@ -27,7 +27,7 @@ class ColumnMemory(wiring.Component):
 
     The columns lie all over the chip, so each has its own copy of every port in registers: a
     write, like a read, gets to the memory a cycle later, and a word may be read in the cycle
-    after it was written.
+    after it was written. What is read has a register on its way too.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class ColumnMemory(wiring.Component):
                 m.d.comb += [ram.w_en.eq(w_en[part]), ram.w_addr.eq(w_addr),
                              ram.w_data.eq(w_data), ram.r_addr.eq(r_addr)]
                 words.append(ram.r_data)
-            m.d.comb += self.r_data[column].eq(Cat(words))
+            m.d.sync += self.r_data[column].eq(Cat(words))
         return m
 
 

@@ -25,7 +25,7 @@ __all__ = ["CODES_DELAY", "RESIDUAL_READ_DELAY", "RESIDUAL_WRITE_DELAY", "STORED
            "residual_layout"]
 
 WORD_DELAY = 1 + READ_LATENCY                     # accumulators and constants
-RESIDUAL_READ_DELAY = 3                           # address of the residual
+RESIDUAL_READ_DELAY = 2                           # address of the residual
 RESIDUAL_WRITE_DELAY = 8
 CODES_DELAY = 12                                  # activation map write
 # The 3x3 average may exceed the residual's range by 1/512 (9 * 57 = 513), so a bit more is kept.

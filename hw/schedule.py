@@ -201,8 +201,10 @@ class LayerTable(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        # Passes are many and much alike: logic takes less of them than block RAM, which is dear.
         m.submodules.table = table = memory.Memory(
-            shape=self.layout, depth=len(self.rows), init=self.rows)
+            shape=self.layout, depth=len(self.rows), init=self.rows,
+            attrs={"ram_style": "logic"})
         port = table.read_port()
         ahead = Signal(range(len(self.rows)), init=1 % len(self.rows))
         row = Signal(self.layout, init=self.rows[0])

@@ -73,8 +73,11 @@ class WeightHop(wiring.Component):
                      self.y.hops.eq(self.x.hops - 1), write.eq(mine & self.x.last)]
         with m.If(mine):
             m.d.sync += word.eq(Cat(word, self.x.piece)[PIECE_BITS:])
-        m.d.comb += [ram.w_en.eq(write), ram.w_addr.eq(delayed(m, self.x.addr, 1)),
-                     ram.w_data.eq(word), ram.r_addr.eq(self.addr), self.data.eq(ram.r_data)]
+        # A register on the way to the block RAMs, which may lie far off.
+        w_addr = delayed(m, self.x.addr, 1)
+        m.d.comb += [ram.w_en.eq(delayed(m, write, 1, state=True)),
+                     ram.w_addr.eq(delayed(m, w_addr, 1)), ram.w_data.eq(delayed(m, word, 1)),
+                     ram.r_addr.eq(self.addr), self.data.eq(ram.r_data)]
         return m
 
 
@@ -113,9 +116,10 @@ class WeightLoader(wiring.Component):
         row_layout = data.StructLayout({
             "base": range(max(2, y.weight_depth)), "end": range(max(2, y.weight_depth)),
             "step": max(1, bits_for(max(steps)))})
-        m.submodules.table = table = memory.Memory(shape=row_layout, depth=len(loads), init=[
-            {"base": layer.weights, "end": layer.weights + layer.weight_words - 1, "step": step}
-            for layer, step in zip(layers, steps)])
+        m.submodules.table = table = memory.Memory(
+            shape=row_layout, depth=len(loads), attrs={"ram_style": "logic"}, init=[
+                {"base": layer.weights, "end": layer.weights + layer.weight_words - 1, "step": step}
+                for layer, step in zip(layers, steps)])
         row = table.read_port()
         index = Signal(range(max(2, len(loads))))
         m.d.comb += row.addr.eq(index)
