@@ -29,10 +29,13 @@ def table(results=RESULTS):
         accuracy = ("random weights" if r["accuracy"] is None
                     else f"{r['accuracy']:.2%} of {r['test_images']}")
         board = Board.named(made["board"]).full_name
+        cycles, clock = f"{measured('cycles_per_frame'):,}", f"{measured('fmax_mhz'):g} MHz"
+        if r["streamed_bits"]:
+            cycles += f" ({r['stall_cycles']:,} wait for weights)"
+            clock += f" (run at {made['clock_mhz']:g}, SDRAM at {r['memory_mhz']:.1f})"
         lines.append(
             f"| {r['network']}, {board} | {accuracy} | {r['lanes']:,}, "
-            f"{measured('lane_busy'):.0%} | {measured('cycles_per_frame'):,} "
-            f"| {measured('fmax_mhz'):g} MHz | **{measured('fps'):,.0f}** "
+            f"{measured('lane_busy'):.0%} | {cycles} | {clock} | **{measured('fps'):,.0f}** "
             f"| {measured('latency_us'):,.0f} us "
             f"| {used['comb']['measured']:,} ({used['comb']['estimate']:,}) "
             f"| {used['ff']['measured']:,} ({used['ff']['estimate']:,}) "

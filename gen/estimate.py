@@ -12,9 +12,8 @@ from hw.results import STORED_EXTRA_BITS
 
 from .device import EBR_BITS, block_rams
 
-__all__ = ["FMAX_MHZ", "PlanTooLarge", "check_fit", "estimate_resources", "memory_bits"]
+__all__ = ["PlanTooLarge", "check_fit", "estimate_resources", "memory_bits"]
 
-FMAX_MHZ = 100         # what the board design is built for
 CHAIN_FEED = 4         # LUT sites that nextpnr adds to a carry chain
 SHELL_EBR = 4          # the link's queue, image, scores and identity
 

@@ -1,5 +1,6 @@
 """The report: estimates stay, measurements join them."""
 
+import dataclasses
 import json
 
 import pytest
@@ -36,6 +37,19 @@ def test_a_new_report_has_estimates_and_nothing_measured(plan, folder):
     assert (made["lanes"], made["macs"], made["digest"]) == (96, plan.network.macs, plan.digest)
 
 
+def test_waits_for_the_memory_hold_for_the_planned_clock(plan, tmp_path):
+    """A faster pipeline waits more cycles, a slower one none more."""
+    plan = dataclasses.replace(plan, weight_words=60, clock_mhz=80.0, memory_mhz=120.0)
+    assert plan.residency.bits
+    report.write(tmp_path, report.new_report(plan))
+    for fmax, speed in ((95.0, 80.0), (70.0, 70.0)):
+        report.measure(tmp_path, cycles_per_frame=5000, latency_cycles=6000, fmax_mhz=fmax)
+        made = report.read(tmp_path)
+        assert made["fmax_mhz"] == {"estimate": 80.0, "measured": fmax}
+        assert made["fps"]["measured"] == speed * 1e6 / 5000
+        assert made["latency_us"]["measured"] == round(6000 / speed, 2)
+
+
 def test_measurements_come_one_by_one_and_estimates_stay(plan, folder):
     before = report.read(folder)
     report.measure(folder, cycles_per_frame=2 * plan.cycles_per_frame, latency_cycles=5000)
@@ -51,6 +65,7 @@ def test_measurements_come_one_by_one_and_estimates_stay(plan, folder):
     assert made["latency_us"]["measured"] == 40.0
     assert {k: v["measured"] for k, v in made["resources"].items()} == {
         "comb": 10, "ff": 20, "ebr": 3, "dsp": 0}
+    assert made["streamed_bits"] == 0
     report.measure(folder, provenance={"nextpnr": "0.11"})
     made = report.read(folder)
     assert made["provenance"] == {"seed": 1, "nextpnr": "0.11"}
