@@ -1,4 +1,4 @@
-"""``python -m export train|eval|pack|study``: train a network, measure it, make its package."""
+"""``python -m export train|eval|pack|card|study``: train a network, measure it, package it."""
 
 import argparse
 import sys
@@ -9,6 +9,7 @@ import torch
 from gen.network import ACT_BITS, Network
 from gen.package import Package
 
+from .card import card
 from .data import load
 from .pack import PackError, evaluate, pack
 from .study import study, table
@@ -39,7 +40,7 @@ def _parser():
 
     parser = argparse.ArgumentParser("python -m export", description=__doc__, epilog=EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", metavar="train|eval|pack|study")
+    commands = parser.add_subparsers(dest="command", metavar="train|eval|pack|card|study")
 
     p = add(commands, "train", "train a network into a checkpoint",
             "train --data DIR --width 1 --minutes 90 --sides 16:0.5,24:0.7 --out run.pt")
@@ -101,6 +102,13 @@ def _parser():
     p.add_argument("--side", type=int, help="resize the pictures of an image folder")
     p.add_argument("--images", type=int, help="only the first test images")
 
+    p = add(commands, "card", "print the model card of a package",
+            "card run.pt wrn-20-1.safetensors --about about.txt > wrn-20-1.md")
+    p.add_argument("checkpoint", type=Path)
+    p.add_argument("package", type=Path)
+    p.add_argument("--about", type=Path, required=True, metavar="FILE",
+                   help="text on the data: what, how many, what was done to them")
+
     p = add(commands, "study", "what number formats cost: a checkpoint in many of them",
             "study run.pt --data DIR --out runs/study --epochs 2")
     p.add_argument("checkpoint", type=Path)
@@ -115,6 +123,20 @@ def _parser():
     p.add_argument("--images", type=int, help="only the first test images")
     p.add_argument("--threads", type=int, help="CPU threads (PyTorch's choice)")
     return parser
+
+
+def _card(options):
+    package = Package.load(options.package)
+    if package.accuracy is None:
+        raise PackError(f"{options.package} has no accuracy; pack it with --data")
+    checkpoint = restore(options.checkpoint)
+    if pack(checkpoint).digest != package.digest:
+        raise PackError(f"{options.package} wasn't made from {options.checkpoint}")
+    try:
+        about = options.about.read_text().strip()
+    except OSError as error:
+        raise PackError(f"{options.about}: {error.strerror}") from None
+    print(card(checkpoint, package, about), end="")
 
 
 def _study(options):
@@ -189,7 +211,8 @@ def main(arguments=None):
         parser.print_help()
         return 0
     try:
-        {"train": _train, "pack": _pack, "eval": _eval, "study": _study}[options.command](options)
+        {"train": _train, "pack": _pack, "eval": _eval, "card": _card,
+         "study": _study}[options.command](options)
     except ValueError as error:  # every refusal is one; the message is one sentence
         print(error, file=sys.stderr)
         return 2

@@ -175,7 +175,8 @@ def _save(path, state):
 
 def _history(state):
     """The runs that led to the checkpoint ``state``, its own last."""
-    return [*state.get("before", []), {"recipe": state["recipe"], "history": state["history"]}]
+    return [*state.get("before", []),
+            {name: state[name] for name in ("network", "recipe", "history")}]
 
 
 @torch.no_grad()

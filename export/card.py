@@ -1,0 +1,86 @@
+"""Model cards: where a package's weights come from, and what they are worth."""
+
+from dataclasses import fields
+from textwrap import fill
+
+from gen.network import Network
+
+from .train import Recipe
+
+__all__ = ["card"]
+
+SHOWN = 12  # rows of a run's table
+
+
+def _command(recipe, network, number, start):
+    """The command line of a run."""
+    words = ["python -m export train --data DIR", f"--out {number}.pt"]
+    if network is not None:
+        words += [f"--depth {network.depth}", f"--width {network.width}",
+                  f"--act-bits {network.act_bits}", f"--act-frac {network.act_frac}",
+                  f"--res-bits {network.res_bits}", f"--res-frac {network.res_frac}"]
+    if start:
+        words.append(f"--start-from {start}.pt")
+    for field in fields(Recipe):
+        value = recipe.get(field.name, field.default)
+        if isinstance(field.default, tuple):
+            value = tuple(map(tuple, value))
+        if value != field.default:
+            text = (",".join(f"{side}:{until:g}" for side, until in value)
+                    if field.name == "sides" else value)
+            words.append(f"--{field.name.replace('_', '-')} {text}")
+    lines, line = [], ""
+    for word in words:
+        if len(line) + len(word) > 92:
+            lines.append(line + "\\")
+            line = "    "
+        line += word + " "
+    return "\n".join([*lines, line.rstrip()])
+
+
+def _table(history):
+    head = ("epoch", "image side", "images seen", "minutes", "training loss",
+            "training accuracy", "test accuracy at that side")
+    step = -(-len(history) // SHOWN)
+    rows = [row for k, row in enumerate(history) if k % step == 0 or k == len(history) - 1]
+    return "\n".join([
+        f"| {' | '.join(head)} |", "|---" * len(head) + "|",
+        *(f"| {r['epoch']} | {r['side']} | {r['seen']:,} | {r['seconds'] / 60:.0f} | "
+          f"{r['loss']:.3f} | {r['train']:.1%} | {r['test']:.2%} |" for r in rows)])
+
+
+def card(checkpoint, package, data):
+    """Markdown card of a package.
+
+    Parameters
+    ----------
+    checkpoint : dict
+        From :func:`export.train.restore`: the last run, with those before it.
+    package : gen.package.Package
+        Made from it, with its accuracy.
+    data : str
+        What the images are: a paragraph.
+    """
+    net = package.network
+    runs = [*checkpoint.get("before", []), {**checkpoint, "network": checkpoint["network"]}]
+    worth = (f"**{package.accuracy:.2%}** of {package.test_images:,} test images: the golden model, "
+             f"and PyTorch with it, equal in every score. {net.weight_bits:,} ±1 weights, "
+             f"{net.act_bits}-bit activations ({net.act_frac} of them fraction; codes 0 to "
+             f"{net.top}, zero is {net.zero}), {net.res_bits}-bit residual ({net.res_frac} "
+             "fraction).")
+    how = ("Adam on the latent weights; the rate falls to zero as half a cosine. Each run begins "
+           "with the weights of the one before; a wider network starts with copies of its "
+           "channels. The last epoch is taken, none is picked. A run by the clock doesn't repeat "
+           "exactly: how far it comes depends on the machine.")
+    parts = [f"# {net.name}", fill(worth, 96), "## Data", data, "## Training", fill(how, 96)]
+    for number, run in enumerate(runs, 1):
+        network = Network.from_dict(run["network"]) if run.get("network") else None
+        last = run["history"][-1]
+        what = f" ({network.name})" if network else ""
+        parts += [
+            f"### Run {number}{what}",
+            f"{last['epoch']} epochs, {last['seen']:,} images, {last['seconds'] / 60:.0f} minutes.",
+            f"```\n{_command(run['recipe'], network, number, number - 1)}\n```",
+            _table(run["history"])]
+    parts.append(f"Packed on {package.training['date']}; digest `{package.digest[:16]}`.")
+    return "\n\n".join(parts) + "\n"
