@@ -63,8 +63,8 @@ def card(checkpoint, package, data):
     """
     net = package.network
     runs = [*checkpoint.get("before", []), {**checkpoint, "network": checkpoint["network"]}]
-    worth = (f"**{package.accuracy:.2%}** of {package.test_images:,} test images: the golden model, "
-             f"and PyTorch with it, equal in every score. {net.weight_bits:,} ±1 weights, "
+    worth = (f"**{package.accuracy:.2%}** of {package.test_images:,} test images: the golden "
+             f"model, and PyTorch with it, equal in every score. {net.weight_bits:,} ±1 weights, "
              f"{net.act_bits}-bit activations ({net.act_frac} of them fraction; codes 0 to "
              f"{net.top}, zero is {net.zero}), {net.res_bits}-bit residual ({net.res_frac} "
              "fraction).")
