@@ -40,7 +40,7 @@ def _memories(schedule):
     columns = lanes.pixels + 2
     constants = sum(layer.out_groups for layer in schedule.layers) * lanes.groups
     return [
-        ("weights", lanes.inputs * lanes.result_channels, schedule.weight_depth, lanes.groups),
+        ("weights", lanes.weight_bits, schedule.weight_depth, lanes.weight_memories),
         ("constants", lanes.result_channels * (schedule.acc_bits + 2), constants, 1),
         ("maps", lanes.result_channels * schedule.act_bits, 2 * schedule.map_words,
          columns * lanes.subslices),

@@ -24,10 +24,10 @@ def _words(bits):
 
 
 def _pieces(words, count_of):
-    """What the weight stream carries (:mod:`hw.weights`), uint32, of ``bool[group, word, bit]`` in
+    """What the weight stream carries (:mod:`hw.weights`), uint32, of ``bool[memory, word, bit]`` in
     ``count_of`` pieces a word."""
-    groups, count, bits = words.shape
-    padded = np.zeros((count, groups, count_of * PIECE_BITS), bool)
+    memories, count, bits = words.shape
+    padded = np.zeros((count, memories, count_of * PIECE_BITS), bool)
     padded[..., :bits] = words.transpose(1, 0, 2)
     return np.packbits(padded.reshape(-1, PIECE_BITS), axis=1, bitorder="little").view("<u4")[:, 0]
 
@@ -39,15 +39,15 @@ def _pass_weights(package, layer, lanes):
 
 
 def _layer_inversions(weights, layer, lanes):
-    """Inversion bits ``bool[group, word, result channel * 3 * slice channel]`` of one pass."""
+    """Inversion bits ``bool[memory, word, weight channel * 3 * slice channel]`` of one pass."""
     cout, cin = weights.shape[:2]
     padded = np.zeros((cout, layer.slices * lanes.slice_channels, 3, 3), bool)
     padded[:, :cin] = weights < 0
-    w = padded.reshape(layer.out_groups, lanes.groups, lanes.result_channels,
+    w = padded.reshape(layer.out_groups, lanes.weight_memories, lanes.weight_channels,
                        layer.slices, lanes.slice_channels, 3, 3)
-    # -> group, out group, kernel row, slice | result channel, kernel column, channel
+    # -> memory, out group, kernel row, slice | output channel, kernel column, channel
     w = w.transpose(1, 0, 5, 3, 2, 6, 4)
-    return w.reshape(lanes.groups, layer.out_groups * 3 * layer.slices, -1)
+    return w.reshape(lanes.weight_memories, layer.out_groups * 3 * layer.slices, -1)
 
 
 def _layer_constants(network, weights, layer, digits):
@@ -68,7 +68,7 @@ def contents(package, schedule):
     streamed = {load.layer for load in schedule.loads}
     resident = max((layer.weights + layer.weight_words for k, layer in enumerate(schedule.layers)
                     if k not in streamed), default=0)
-    inversions = np.zeros((lanes.groups, resident, lanes.inputs * lanes.result_channels), bool)
+    inversions = np.zeros((lanes.weight_memories, resident, lanes.weight_bits), bool)
     stream = [np.zeros(0, np.uint32)]
     for k, (layer, weights) in enumerate(layers):
         words = _layer_inversions(weights, layer, lanes)
@@ -103,20 +103,22 @@ def weight_map(network, schedule):
     return {
         "bit": "1 where the weight is -1",
         "weights": {
-            "files": [f"weights{g}.hex" for g in range(lanes.groups)],
+            "files": [f"weights{g}.hex" for g in range(lanes.weight_memories)],
             "word": "step of a layer: address = first + (out_group * 3 + kernel_row) * slices"
                     " + slice",
-            "bit": "(result_channel * 3 + kernel_column) * slice_channels + channel",
-            "output": "out_group * outputs + file * result_channels + result_channel",
+            "bit": "(weight_channel * 3 + kernel_column) * slice_channels + channel",
+            "output": "out_group * outputs + file * weight_channels + weight_channel",
+            "weight_channels": lanes.weight_channels,
             "input": "slice * slice_channels + channel",
             "layers": {pass_name(layer, lanes): {
                 "first": layer.weights, "out_groups": layer.out_groups, "slices": layer.slices,
                 "streamed": layer in streamed} for layer in schedule.layers}},
         **({"stream": {
             "files": [STREAM],
-            "piece": f"{PIECE_BITS} bits, little endian; pieces of a word, lowest first, of group "
+            "piece": f"{PIECE_BITS} bits, little endian; pieces of a word, lowest first, of file "
                      "0, 1, ..., then the next address",
-            "layers": {pass_name(layer, lanes): layer.weight_words * lanes.groups * pieces(schedule)
+            "layers": {pass_name(layer, lanes): (layer.weight_words * lanes.weight_memories
+                                                 * pieces(schedule))
                        for layer in streamed}}} if streamed else {}),
         "constants": {
             "files": ["constants.hex"],

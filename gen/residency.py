@@ -49,7 +49,7 @@ def piece_cycles(clock_mhz, memory_mhz):
 def fewest_cycles(schedule, depth, pace):
     """What a frame takes at least with weight memories of ``depth`` words: its steps, or the stream
     of the weights that can't stay, a piece every ``pace`` cycles."""
-    word = schedule.lanes.groups * pieces(schedule) * pace
+    word = schedule.lanes.weight_memories * pieces(schedule) * pace
     return max(schedule.cycles, int((schedule.weight_depth - depth) * word))
 
 
@@ -62,7 +62,7 @@ def _units(schedule):
 
 
 def least_words(schedule):
-    """Words that a group's weight memory must have: those of the largest of the smallest passes."""
+    """Words that a weight memory must have: those of the largest of the smallest passes."""
     return max(groups * 3 * schedule.layers[conv].slices for conv, groups in _units(schedule))
 
 
@@ -118,7 +118,7 @@ def _placed(schedule, resident, depth):
 
 def _frame_cycles(schedule, pace):
     """Cycles from one frame's end to the next one's, once they repeat."""
-    layers, word = schedule.layers, schedule.lanes.groups * pieces(schedule) * pace
+    layers, word = schedule.layers, schedule.lanes.weight_memories * pieces(schedule) * pace
     loads = {load.layer: load for load in schedule.loads}
     over, end, loaded, ends = {}, 0.0, 0.0, []
     count = len(layers)
@@ -137,14 +137,14 @@ def _frame_cycles(schedule, pace):
 
 
 def weight_room(schedule, device):
-    """Words that a group's weight memory may have beside everything else on ``device``."""
+    """Words that a weight memory may have beside everything else on ``device``."""
     lanes = schedule.lanes
-    width = lanes.inputs * lanes.result_channels
+    width, memories = lanes.weight_bits, lanes.weight_memories
     rest = (estimate_resources(schedule)["ebr"]
-            - block_rams(width, schedule.weight_depth) * lanes.groups)
+            - block_rams(width, schedule.weight_depth) * memories)
     row = EBR_SHAPES[0][1]
     depth = row
-    while block_rams(width, depth) * lanes.groups <= device.ebr - rest:
+    while block_rams(width, depth) * memories <= device.ebr - rest:
         depth += row
     return depth - row
 
@@ -163,7 +163,7 @@ def place_weights(schedule, depth, pace):
     lanes, units = schedule.lanes, _units(schedule)
     single = in_passes(schedule, _joined(units, ())[0])
     total = sum(layer.weight_words for layer in schedule.layers)
-    bits = lanes.groups * pieces(schedule) * PIECE_BITS
+    bits = lanes.weight_memories * pieces(schedule) * PIECE_BITS
 
     def judged(resident):
         placed = _placed(single, resident, depth)

@@ -6,9 +6,9 @@
                  |             |                     |
               results ----> results ----> ... --> results --> words
 
-Every group reads its own slice of the weights and gives its results to the next, so no net is
-longer than its neighbourhood: 6,144 lanes ran at 114 MHz this way and at 46 MHz with activations
-broadcast (ECP5-85F, speed grade 6).
+Every group, or every two of them, has a weight memory, and a group gives its results to the next,
+so no net is longer than its neighbourhood: 6,144 lanes ran at 114 MHz this way and at 46 MHz with
+activations broadcast (ECP5-85F, speed grade 6).
 
 Results travel with the activations, and a word of a later group must not come before one of an
 earlier group. So the pulse that puts a group's results on their way takes two cycles a hop: the
@@ -139,7 +139,7 @@ class ArrayUnit(wiring.Component):
                          for g, words in enumerate(weights)]
             self.roms = [hop.ram for hop in self.hops]
         else:
-            self.roms = self.hops = [Rom(f"weights{g}", lanes.inputs * lanes.result_channels, words)
+            self.roms = self.hops = [Rom(f"weights{g}", lanes.weight_bits, words)
                                      for g, words in enumerate(weights)]
         super().__init__({
             "x": In(step_layout(schedule)), "w_addr": In(range(max(2, schedule.weight_depth))),
@@ -152,18 +152,24 @@ class ArrayUnit(wiring.Component):
         # Sums are there `latency` cycles after the step, and `take` is a cycle ahead of them.
         take = delayed(m, self.x.last, array_dot(self.schedule).latency - 1, state=True)
         word = Const(0, self.word.as_value().shape())
-        for g, rom in enumerate(self.hops):
-            m.submodules[f"rom{g}"] = rom
-            if self.schedule.loads:
-                m.d.comb += rom.x.eq(load)
-                load = rom.y
+        lanes = self.schedule.lanes
+        width, share = lanes.inputs * lanes.result_channels, lanes.groups // lanes.weight_memories
+        for g in range(lanes.groups):
+            which, late = divmod(g, share)
+            if not late:
+                m.submodules[f"rom{which}"] = rom = self.hops[which]
+                if self.schedule.loads:
+                    m.d.comb += rom.x.eq(load)
+                    load = rom.y
+                # One address goes to dozens of block RAMs.
+                m.d.comb += rom.addr.eq(delayed(m, w_addr, 1))
             group = repeated(m, f"group{g}", "signstream_group",
                              group_signature(self.schedule, depth),
                              lambda: GroupUnit(self.schedule, depth), platform)
-            # One address goes to dozens of block RAMs.
+            weights = rom.data.word_select(late, width)
             m.d.comb += [group.x.eq(step), group.w_addr.eq(w_addr),
-                         rom.addr.eq(delayed(m, w_addr, 1)),
-                         group.weights.eq(rom.data), group.take.eq(take), group.passing.eq(word)]
+                         group.weights.eq(delayed(m, weights, late)),
+                         group.take.eq(take), group.passing.eq(word)]
             step, w_addr, take, word = group.y, group.w_next, group.take_next, group.word
         m.d.comb += self.word.eq(word)
         return m

@@ -45,7 +45,7 @@ class Contents:
     Parameters
     ----------
     weights : list of list of int
-        Words of every group's weight memory (:class:`.array.GroupUnit`).
+        Words of every weight memory (:class:`.array.ArrayUnit`).
     constants : list of int
         One word per result word of a pixel group, layer after layer.
     constant_bits : int

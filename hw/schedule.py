@@ -11,7 +11,11 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
+from gen.device import EBR_SHAPES
+
 __all__ = ["Lanes", "LayerSchedule", "LayerTable", "Schedule", "WeightLoad"]
+
+EBR_WIDTH = EBR_SHAPES[0][0]  # bits of a block RAM's widest word
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,24 @@ class Lanes:
     def groups(self):
         """Groups that the activations hop through."""
         return self.outputs // self.result_channels
+
+    @property
+    def weight_channels(self):
+        """Output channels whose weights make a word of a weight memory: those of a group, or of
+        two neighbouring groups where that leaves less of the block RAMs' width over."""
+        width = self.inputs * self.result_channels
+        saves = -(-2 * width // EBR_WIDTH) < 2 * -(-width // EBR_WIDTH)
+        return self.result_channels * (2 if saves and self.groups % 2 == 0 else 1)
+
+    @property
+    def weight_memories(self):
+        """Weight memories, one behind the other along the groups."""
+        return self.outputs // self.weight_channels
+
+    @property
+    def weight_bits(self):
+        """Bits of a word of a weight memory."""
+        return self.inputs * self.weight_channels
 
     @property
     def subslices(self):

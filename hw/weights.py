@@ -2,12 +2,12 @@
 
 ::
 
-    stream --> loader --> [hop 0] --> [hop 1] --> ... --> [hop G-1]     32 bits, one cycle a hop
+    stream --> loader --> [hop 0] --> [hop 1] --> ... --> [last hop]     32 bits, one cycle a hop
                              |           |                    |
-                          memory      memory               memory       a word at a time
+                          memory      memory               memory        a word at a time
 
 The stream holds the weights of every :class:`.schedule.WeightLoad`, frame after frame: a word of
-group 0, of group 1 and so on, then the next address; each word in pieces, lowest first. A load
+memory 0, of memory 1 and so on, then the next address; each word in pieces, lowest first. A load
 waits until the layers are over whose weights it overwrites, and a layer until it's loaded.
 """
 
@@ -25,20 +25,19 @@ PIECE_BITS = 32  # of a weight word: what comes at a time, at most every cycle
 
 
 def pieces(schedule):
-    """Pieces of a group's weight word."""
-    lanes = schedule.lanes
-    return -(-lanes.inputs * lanes.result_channels // PIECE_BITS)
+    """Pieces of a weight word."""
+    return -(-schedule.lanes.weight_bits // PIECE_BITS)
 
 
 def hop_layout(schedule):
-    """What goes from group to group: a piece of a word, and how many hops it has to go."""
+    """What goes from memory to memory: a piece of a word, and how many hops it has to go."""
     return data.StructLayout({
-        "valid": 1, "last": 1, "hops": range(max(2, schedule.lanes.groups)),
+        "valid": 1, "last": 1, "hops": range(max(2, schedule.lanes.weight_memories)),
         "addr": range(max(2, schedule.weight_depth)), "piece": PIECE_BITS})
 
 
 class WeightHop(wiring.Component):
-    """A group's weight memory, and its place in the row of hops.
+    """A weight memory, and its place in the row of hops.
 
     Parameters
     ----------
@@ -51,7 +50,7 @@ class WeightHop(wiring.Component):
     Members
     -------
     x, y : ``In(hop)``, ``Out(hop)``
-        A piece, and the same one cycle later for the next group.
+        A piece, and the same one cycle later for the next memory.
     addr : In
     data : Out
         The word at ``addr``, ``READ_LATENCY`` cycles later.
@@ -59,8 +58,8 @@ class WeightHop(wiring.Component):
 
     def __init__(self, schedule, name, words):
         self.schedule = schedule
-        lanes, layout = schedule.lanes, hop_layout(schedule)
-        self.ram = Ram(lanes.inputs * lanes.result_channels, schedule.weight_depth, name, words)
+        layout = hop_layout(schedule)
+        self.ram = Ram(schedule.lanes.weight_bits, schedule.weight_depth, name, words)
         super().__init__({"x": In(layout), "y": Out(layout), "addr": In(layout["addr"].shape),
                           "data": Out(self.ram.width)})
 
@@ -88,7 +87,7 @@ class WeightLoader(wiring.Component):
     -------
     pieces : ``In(stream.Signature(32))``
     y : ``Out(hop)``
-        To the first group.
+        To the first memory.
     layer_done : ``In(1)``
         Pulse: a layer's weights, streamed or not, have been read for the last time.
     layer_start : ``In(1)``
@@ -124,15 +123,16 @@ class WeightLoader(wiring.Component):
         index = Signal(range(max(2, len(loads))))
         m.d.comb += row.addr.eq(index)
 
-        group, piece = Signal(range(max(2, y.lanes.groups))), Signal(range(max(2, pieces(y))))
+        memories = y.lanes.weight_memories
+        target, piece = Signal(range(max(2, memories))), Signal(range(max(2, pieces(y))))
         addr = Signal(self.y.addr.shape())
-        piece_end, group_end = piece == pieces(y) - 1, group == y.lanes.groups - 1
+        piece_end, target_end = piece == pieces(y) - 1, target == memories - 1
         taken, loaded = Signal(row_layout["step"].shape), Signal()
         with m.FSM():
             with m.State("FETCH"):                  # the table's row takes a cycle
                 m.next = "WAIT"
             with m.State("WAIT"):
-                m.d.sync += [addr.eq(row.data.base), group.eq(0), piece.eq(0)]
+                m.d.sync += [addr.eq(row.data.base), target.eq(0), piece.eq(0)]
                 with m.If(credit >= row.data.step):
                     m.d.comb += taken.eq(row.data.step)
                     m.next = "LOAD"
@@ -141,16 +141,16 @@ class WeightLoader(wiring.Component):
                 with m.If(self.pieces.valid):
                     m.d.sync += piece.eq(piece + 1)
                     with m.If(piece_end):
-                        m.d.sync += [piece.eq(0), group.eq(group + 1)]
-                        with m.If(group_end):
-                            m.d.sync += [group.eq(0), addr.eq(addr + 1)]
+                        m.d.sync += [piece.eq(0), target.eq(target + 1)]
+                        with m.If(target_end):
+                            m.d.sync += [target.eq(0), addr.eq(addr + 1)]
                             with m.If(addr == row.data.end):
                                 m.d.comb += loaded.eq(1)
                                 m.d.sync += index.eq(Mux(index == len(loads) - 1, 0, index + 1))
                                 m.next = "FETCH"
         m.d.sync += credit.eq(credit + self.layer_done - taken)
         m.d.sync += [self.y.valid.eq(self.pieces.valid & self.pieces.ready),
-                     self.y.last.eq(piece_end), self.y.hops.eq(group), self.y.addr.eq(addr),
+                     self.y.last.eq(piece_end), self.y.hops.eq(target), self.y.addr.eq(addr),
                      self.y.piece.eq(self.pieces.payload)]
 
         waiting = Signal(range(len(loads) + 1))     # loaded, not begun yet

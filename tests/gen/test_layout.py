@@ -45,10 +45,10 @@ def test_the_manifest_leads_to_every_weight_once(net, lanes):
         for index in np.ndindex(conv.shape):
             output, channel, row, column = index
             out_group, rest = divmod(output, lanes.outputs)
-            file, result_channel = divmod(rest, lanes.result_channels)
+            file, weight_channel = divmod(rest, weights["weight_channels"])
             piece, c = divmod(channel, lanes.slice_channels)
             address = entry["first"] + (out_group * 3 + row) * entry["slices"] + piece
-            bit = (result_channel * 3 + column) * lanes.slice_channels + c
+            bit = (weight_channel * 3 + column) * lanes.slice_channels + c
             name = weights["files"][file]
             assert not seen[name][address] >> bit & 1, "two weights in one bit"
             seen[name][address] |= 1 << bit
@@ -81,10 +81,10 @@ def test_what_is_streamed_and_what_stays_are_all_the_weights(net, lanes):
     split = contents(package, placed)
     stream, per_word = iter(split.stream.tolist()), pieces(schedule)
     streamed = {load.layer for load in placed.loads}
-    got = [[] for _ in range(lanes.groups)]
+    got = [[] for _ in range(lanes.weight_memories)]
     for index, layer in enumerate(placed.layers):
         for word in range(layer.weights, layer.weights + layer.weight_words):
-            for g in range(lanes.groups):
+            for g in range(lanes.weight_memories):
                 got[g].append(
                     sum(next(stream) << PIECE_BITS * k for k in range(per_word))
                     if index in streamed else split.weights[g][word])
@@ -131,7 +131,7 @@ def test_constants_turn_unsigned_sums_into_rounded_accumulators(net, lanes):
 def test_words_fit_their_memories():
     for net, lanes in CASES:
         _, _, found, files, _ = made(net, lanes)
-        assert max(map(max, found.weights)) < 1 << lanes.inputs * lanes.result_channels
+        assert max(map(max, found.weights)) < 1 << lanes.weight_bits
         assert max(found.constants) < 1 << found.constant_bits * lanes.result_channels
         assert max(found.head) < 1 << lanes.result_channels
 

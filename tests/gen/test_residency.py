@@ -64,7 +64,7 @@ def test_the_figures_are_those_of_the_loads(net, lanes, depth):
     residency = place_weights(schedule, depth, PACE)
     placed = residency.schedule
     streamed = [placed.layers[load.layer] for load in placed.loads]
-    words = sum(layer.weight_words for layer in streamed) * lanes.groups * pieces(schedule)
+    words = sum(layer.weight_words for layer in streamed) * lanes.weight_memories * pieces(schedule)
     assert residency.bits == words * PIECE_BITS
     assert residency.cycles == placed.cycles + residency.stalls
     # Passes cost some cycles each.
@@ -137,10 +137,10 @@ def test_a_pass_that_does_not_fit_is_refused():
 def test_the_room_is_what_the_device_has_left(device):
     device = DEVICES[device]
     schedule = make_schedule(Network(20, 2), Lanes(4, 16, 32, 4))
-    width, groups = schedule.lanes.inputs * schedule.lanes.result_channels, schedule.lanes.groups
+    width, memories = schedule.lanes.weight_bits, schedule.lanes.weight_memories
     room = weight_room(schedule, device)
     rest = (estimate_resources(schedule)["ebr"]
-            - block_rams(width, schedule.weight_depth) * groups)
+            - block_rams(width, schedule.weight_depth) * memories)
     if room:
-        assert rest + block_rams(width, room) * groups <= device.ebr
-    assert rest + block_rams(width, room + 1) * groups > device.ebr
+        assert rest + block_rams(width, room) * memories <= device.ebr
+    assert rest + block_rams(width, room + 1) * memories > device.ebr

@@ -22,7 +22,8 @@ class Memories(wiring.Component):
 
     def __init__(self, schedule):
         self.loader = WeightLoader(schedule)
-        self.hops = [WeightHop(schedule, f"weights{g}", []) for g in range(schedule.lanes.groups)]
+        self.hops = [WeightHop(schedule, f"weights{g}", [])
+                     for g in range(schedule.lanes.weight_memories)]
         super().__init__({
             "pieces": In(stream.Signature(PIECE_BITS)), "addr": In(self.hops[0].addr.shape()),
             "data": Out(len(self.hops) * self.hops[0].ram.width),
@@ -56,10 +57,10 @@ def test_every_layer_reads_the_words_that_were_streamed_for_it(lanes, share, sta
     least = max(layer.weight_words for layer in whole.layers)
     schedule = place_weights(
         whole, least + int(share * (whole.weight_depth - least)), PACE).schedule
-    rng, groups, bits = np.random.default_rng(1), lanes.groups, lanes.inputs * lanes.result_channels
+    rng, memories, bits = np.random.default_rng(1), lanes.weight_memories, lanes.weight_bits
     streamed = [load.layer for load in schedule.loads]
     words = {(frame, index): [[int.from_bytes(rng.bytes(bits), "little") & (1 << bits) - 1
-                               for _ in range(groups)]
+                               for _ in range(memories)]
                               for _ in range(schedule.layers[index].weight_words)]
              for frame in range(3) for index in streamed}
     sent = [word >> PIECE_BITS * k & (1 << PIECE_BITS) - 1
@@ -78,12 +79,12 @@ def test_every_layer_reads_the_words_that_were_streamed_for_it(lanes, share, sta
                 ctx.set(unit.layer_start, 1)
                 await ctx.tick()
                 ctx.set(unit.layer_start, 0)
-                await ctx.tick().repeat(groups + 3)     # the last groups' words are on their way
+                await ctx.tick().repeat(memories + 4)   # the last memories' words are on their way
                 for k, row in enumerate(words[frame, index]):
                     ctx.set(unit.addr, layer.weights + k)
                     await ctx.tick().repeat(READ_LATENCY)
                     got = ctx.get(unit.data)
-                    assert [got >> bits * g & (1 << bits) - 1 for g in range(groups)] == row, (
+                    assert [got >> bits * g & (1 << bits) - 1 for g in range(memories)] == row, (
                         frame, layer.name, k)
             else:
                 await ctx.tick().repeat(int(rng.integers(1, 20)))
