@@ -13,6 +13,7 @@ from gen.plan import Plan
 
 from . import flow
 from .cli import fail, parsed, refused
+from .flash import WeightBoot, flash_file
 from .identity import identity_of
 from .pll import Pll
 from .protocol import BAUD
@@ -80,9 +81,11 @@ def design(plan, board, mhz=None, baud=BAUD):
         uart = Uart.at(baud, pll.output_mhz * 1e6)
         identity = identity_of(plan, pll.output_mhz)
         weights = weight_source(plan, board, pll.beside and pll.beside_mhz)
+        boot = weights and WeightBoot(pll.output_mhz, plan.contents.stream.nbytes)
     except ValueError as error:
         raise BuildError(str(error)) from None
-    return Top(Shell(plan.create(), identity, uart, weights=weights), pll, board.high)
+    return Top(Shell(plan.create(), identity, uart, weights=weights, boot=boot), pll,
+               board.high)
 
 
 def gateware(plan, top, platform, seed):
@@ -94,7 +97,8 @@ def build(folder, board, *, mhz=None, baud=BAUD, seed=1, out=None, steps=None):
     """Make a bitstream for the build folder ``folder`` and write what it measured to its report.
 
     ``out`` is where the files go, by default ``folder/board``. Returns ``(flow.Measured,
-    report)``; the bitstream is ``out/top.bit`` only if timing was met.
+    report)``; the bitstream is ``out/top.bit`` only if timing was met, and streamed weights lie
+    beside it for the flash (:func:`boards.flash.flash_file`).
 
     Raises
     ------
@@ -117,6 +121,7 @@ def build(folder, board, *, mhz=None, baud=BAUD, seed=1, out=None, steps=None):
     top = design(plan, board, mhz, baud)
     with steps("gateware"):
         products = gateware(plan, top, platform, seed)
+    flash_file(plan, out)
     measured = flow.run(products, out, top.pll.output_mhz, steps)
     return measured, report.measure(
         folder, fmax_mhz=measured.fmax_mhz, comb=measured.comb, ff=measured.ff, ebr=measured.ebr,

@@ -83,7 +83,7 @@ class Fault(enum.IntEnum):
             Fault.KIND: "the frame's kind is unknown to the board",
             Fault.LENGTH: "the frame's length isn't what the board needs for its kind",
             Fault.WEIGHTS: "its memory doesn't hold the weights of its design",
-            Fault.BUSY: "the frame came faster than the board's memory takes it",
+            Fault.BUSY: "the board takes no weights yet, or none as fast as these came",
         }[self]
 
 

@@ -27,6 +27,8 @@ class Shell(wiring.Component):
         Clock cycles without a byte after which a frame is given up; by default 0.1 s.
     weights : weights.WeightSource, optional
         For a pipeline that streams its weights.
+    boot : flash.WeightBoot, optional
+        Fills ``weights`` from the flash after power-up.
 
     Members
     -------
@@ -34,20 +36,23 @@ class Shell(wiring.Component):
         The serial line.
     sdram : Out
         Pins of the memory, only with ``weights``.
+    flash : Out
+        Pins of the flash, only with ``boot``.
     lights : ``Out(4)``
         Heartbeat (about 1 Hz; standing still while weights are missing), line active, pipeline
         busy, last frame refused.
     """
 
-    def __init__(self, pipeline, identity, uart, patience=None, weights=None):
+    def __init__(self, pipeline, identity, uart, patience=None, weights=None, boot=None):
         self.pipeline = pipeline
         self.identity = identity
         self.uart = uart
-        self.weights = weights
+        self.weights, self.boot = weights, boot
         self.link = Link(identity, uart, patience or int(PATIENCE * identity.clock_khz * 1000),
                          weights is not None)
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "lights": Out(LIGHTS),
-                          **({"sdram": Out(weights.pins.signature)} if weights else {})})
+                          **({"sdram": Out(weights.pins.signature)} if weights else {}),
+                          **({"flash": Out(boot.flash.signature)} if boot else {})})
 
     @property
     def roms(self):
@@ -67,10 +72,20 @@ class Shell(wiring.Component):
             m.submodules.weights = weights = self.weights
             wiring.connect(m, weights.pins, wiring.flipped(self.sdram))
             wiring.connect(m, weights.pieces, pipeline.weights)
-            wiring.connect(m, link.load, weights.bytes)
-            m.d.comb += [weights.begin.eq(link.load_begin), weights.check.eq(link.check),
-                         weights.expected.eq(link.expected), link.lost.eq(weights.lost),
-                         link.checked.eq(weights.checked), link.good.eq(weights.good)]
+            asked = weights
+            if self.boot is not None:
+                m.submodules.boot = asked = self.boot
+                wiring.connect(m, asked.flash, wiring.flipped(self.flash))
+                wiring.connect(m, asked.source.bytes, weights.bytes)
+                m.d.comb += [
+                    weights.begin.eq(asked.source.begin), weights.check.eq(asked.source.check),
+                    weights.expected.eq(asked.source.expected),
+                    asked.source.lost.eq(weights.lost), asked.source.good.eq(weights.good),
+                    asked.source.checked.eq(weights.checked)]
+            wiring.connect(m, link.load, asked.bytes)
+            m.d.comb += [asked.begin.eq(link.load_begin), asked.check.eq(link.check),
+                         asked.expected.eq(link.expected), link.lost.eq(asked.lost),
+                         link.checked.eq(asked.checked), link.good.eq(asked.good)]
             with m.If(~weights.good):
                 m.d.sync += beat.eq(beat)
         m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
@@ -110,6 +125,37 @@ class SdramPins(wiring.Component):
         m.submodules.dq = dq = io.FFBuffer(
             "io", port.dq, i_domain="memory", o_domain="memory")
         m.d.comb += [dq.o.eq(pins.dq_o), dq.oe.eq(pins.dq_oe), pins.dq_i.eq(dq.i)]
+        return m
+
+
+class FlashPins(wiring.Component):
+    """The pins of the flash that the FPGA is configured from.
+
+    Its clock has no pin that a design could name: after configuration it's the primitive
+    ``USRMCLK`` that drives it. Lattice wants a signal at its tristate input, but Trellis takes the
+    constant, and on a ULX3S that works (litex #2072).
+
+    Parameters
+    ----------
+    port : PortGroup
+        Resource ``spi_flash`` of ``amaranth_boards``.
+    signature : wiring.Signature
+        Of the reader's ``pins``.
+    """
+
+    def __init__(self, port, signature):
+        self.port = port
+        super().__init__({"pins": In(signature)})
+
+    def elaborate(self, platform):
+        m = Module()
+        pins = self.pins
+        m.submodules.sck = Instance("USRMCLK", i_USRMCLKI=pins.sck, i_USRMCLKTS=Const(0))
+        for name, value in (("cs", ~pins.cs_n), ("copi", pins.copi), ("hold", 0), ("wp", 0)):
+            m.submodules[name] = pin = io.Buffer("o", getattr(self.port, name))
+            m.d.comb += pin.o.eq(value)
+        m.submodules.cipo = cipo = io.Buffer("i", self.port.cipo)
+        m.d.comb += pins.cipo.eq(cipo.i)
         return m
 
 
@@ -155,6 +201,9 @@ class Top(Elaboratable):
         if shell.weights is not None:
             m.submodules.sdram = sdram = SdramPins(request("sdram"), shell.weights.pins.signature)
             wiring.connect(m, shell.sdram, sdram.pins)
+        if shell.boot is not None:
+            m.submodules.flash = flash = FlashPins(request("spi_flash"), shell.boot.flash.signature)
+            wiring.connect(m, shell.flash, flash.pins)
         for name, wire in self.high:
             m.submodules[f"{name}_{wire}"] = pin = io.Buffer("o", getattr(request(name), wire))
             m.d.comb += pin.o.eq(1)

@@ -20,6 +20,7 @@ from . import flow
 from .build import BuildError, Steps, design, gateware
 from .cli import parsed, refused
 from .contents import SwapError, block_rams, swapped
+from .flash import flash_file
 from .ulx3s import BOARDS, Board
 
 __all__ = ["main", "swap"]
@@ -47,8 +48,8 @@ def _difference(one, other):
 def swap(folder, routed, board, steps=None):
     """Make the bitstream of the build folder ``folder`` from the one of ``routed``.
 
-    Writes ``folder/BOARD/top.bit`` and ``top.config``, and the routed build's clock and resources
-    into the report of ``folder``, which it returns.
+    Writes ``folder/BOARD/top.bit`` and ``top.config``, streamed weights for the flash beside them,
+    and the routed build's clock and resources into the report of ``folder``, which it returns.
 
     Raises
     ------
@@ -93,6 +94,7 @@ def swap(folder, routed, board, steps=None):
     for stale in ("top.bit", "top.failed-timing.bit", "top.svf"):
         (out / stale).unlink(missing_ok=True)
     products[1].extract(out)
+    flash_file(new, out)
     (out / "top.config").write_text(config)
     for name in ("top.report.json", "top.tim"):
         (out / name).write_bytes((source / name).read_bytes())

@@ -1,6 +1,7 @@
 // The world around a simulated board: a clock, and a pseudo-terminal on its serial line.
 //
-// Arguments: clock cycles a bit; cycles of silence after which waiting may take real time.
+// Arguments: clock cycles a bit; cycles of silence after which waiting may take real time; the file
+// with what lies in the flash.
 // Prints the terminal's name on its first line and ends with the standard input.
 #include <cerrno>
 #include <cstdint>
@@ -75,6 +76,44 @@ struct Chip {
 };
 #endif
 
+#ifdef FLASH_OFFSET
+// A flash that knows one command, READ in mode 0; to anything else it's blank.
+struct Flash {
+    std::vector<uint8_t> bytes = std::vector<uint8_t>(FLASH_SIZE, 0xff);
+    bool selected = false, clock = false, understood = false;
+    uint32_t command = 0;
+    long bits = 0;
+
+    explicit Flash(const char *path) {
+        FILE *file = fopen(path, "rb");
+        if (!file) {
+            perror(path);
+            exit(1);
+        }
+        fread(&bytes[FLASH_OFFSET], 1, FLASH_SIZE - FLASH_OFFSET, file);
+        fclose(file);
+    }
+
+    // After a clock edge: what the pins say now, and what the flash shows from now on.
+    void step(Vtop &top) {
+        const bool rises = top.flash___05Fsck && !clock, falls = !top.flash___05Fsck && clock;
+        clock = top.flash___05Fsck;
+        if (top.flash___05Fcs_n || !selected) {
+            selected = !top.flash___05Fcs_n;
+            understood = !clock;
+            bits = 0;
+            return;
+        }
+        if (rises && bits++ < 32) command = command << 1 | top.flash___05Fcopi;
+        if (falls && bits >= 32) {
+            const uint32_t place = (command & 0xffffff) + (bits - 32) / 8;
+            const uint8_t byte = understood && command >> 24 == 3 ? bytes[place % FLASH_SIZE] : 0xff;
+            top.flash___05Fcipo = byte >> (7 - bits % 8) & 1;
+        }
+    }
+};
+#endif
+
 struct Sender {  // bytes of the host, bit by bit
     std::deque<uint8_t> bytes;
     int divisor, timer = 0, left = 0;
@@ -129,9 +168,12 @@ struct Listener {  // bits of the board, byte by byte
 }  // namespace
 
 int main(int argc, char **argv) {
-    if (argc != 3) return 2;
+    if (argc != 4) return 2;
     const int divisor = atoi(argv[1]);
     const long silence = atol(argv[2]);
+#ifdef FLASH_OFFSET
+    Flash flash{argv[3]};
+#endif
     const int terminal = open_terminal();
     VerilatedContext context;
     Vtop top{&context};
@@ -170,6 +212,9 @@ int main(int argc, char **argv) {
         top.eval();
         top.clk = 1;
         top.eval();
+#ifdef FLASH_OFFSET
+        flash.step(top);
+#endif
         int heard = listener.step(top.tx);
         if (heard >= 0) {
             uint8_t byte = heard;

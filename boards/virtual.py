@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from amaranth.back import verilog
@@ -18,6 +19,7 @@ from hw.target import VerilogTarget
 from sim.verilator import ToolError, check_compiler, find
 
 from .cli import parsed
+from .flash import FLASH_OFFSET, FLASH_SIZE, WeightBoot
 from .identity import identity_of
 from .shell import Shell
 from .uart import SHORTEST, Uart
@@ -49,6 +51,10 @@ class VirtualBoard:
         Clock cycles without a byte after which a frame is given up.
     weights : weights.WeightSource, optional
         For a pipeline that streams its weights; the memory chip is simulated too.
+    boot : flash.WeightBoot, optional
+        Fills ``weights`` after power-up; the flash is simulated too.
+    flash : bytes, optional
+        What lies in the flash from ``FLASH_OFFSET`` on; the rest, and without it all, is blank.
 
     Members
     -------
@@ -62,10 +68,10 @@ class VirtualBoard:
     """
 
     def __init__(self, pipeline, identity, folder, divisor=SHORTEST, patience=PATIENCE,
-                 weights=None):
-        self.divisor, self.patience = divisor, patience
+                 weights=None, boot=None, flash=None):
+        self.divisor, self.patience, self.flash = divisor, patience, flash or b""
         target = VerilogTarget()
-        shell = Shell(pipeline, identity, Uart(divisor), patience, weights)
+        shell = Shell(pipeline, identity, Uart(divisor), patience, weights, boot)
         self._chip = []
         if weights is not None:
             part, controller = weights.store.part, weights.store.controller
@@ -74,6 +80,8 @@ class VirtualBoard:
                 ("COLUMN_BITS", part.column_bits),
                 ("DELAY", controller.cas_latency + controller.read_delay),
                 ("KHZ", round(1000 * controller.clock_mhz)), ("CLOCK_KHZ", identity.clock_khz))]
+        if boot is not None:
+            self._chip += [f"-DFLASH_OFFSET={FLASH_OFFSET}", f"-DFLASH_SIZE={FLASH_SIZE}"]
         top = verilog.convert(shell, name=TOP, platform=target, strip_internal_attrs=True,
                               emit_src=False)
         self._files = {"board.v": top, **target.extra_files}
@@ -123,11 +131,14 @@ class VirtualBoard:
 
     def __enter__(self):
         self.compile()
-        # Init files are named relative to the folder.
-        self._process = subprocess.Popen(
-            [self.program, str(self.divisor), str(2 * self.patience)], cwd=self.folder,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.port = self._process.stdout.readline().strip()
+        # Init files are named relative to the folder. The flash is read before the port is named.
+        with tempfile.NamedTemporaryFile() as flash:
+            flash.write(self.flash)
+            flash.flush()
+            self._process = subprocess.Popen(
+                [self.program, str(self.divisor), str(2 * self.patience), flash.name],
+                cwd=self.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            self.port = self._process.stdout.readline().strip()
         if not self.port:
             self.__exit__()
             raise ToolError("the virtual board ended before it had a port")
@@ -152,6 +163,8 @@ def _parser():
         epilog="example:\n  python -m boards.virtual --build build")
     parser.add_argument("--build", metavar="DIR", required=True,
                         help="build folder, as `python -m gen` writes it")
+    parser.add_argument("--flash", metavar="FILE",
+                        help="weights that the board finds in its flash (default: it has no flash)")
     return parser
 
 
@@ -163,13 +176,22 @@ def main(arguments=None):
         return 0
     try:
         plan = Plan.load(options.build)
+        boot = flash = None
+        if options.flash:
+            if not plan.schedule.loads:
+                raise ValueError(f"{options.build} streams no weights that could come from a flash")
+            flash = Path(options.flash).read_bytes()
+            boot = WeightBoot(plan.clock_mhz, plan.contents.stream.nbytes)
         print(f"{plan.network.name}: compiling", flush=True)
         with VirtualBoard(plan.create(), identity_of(plan, plan.clock_mhz), options.build,
-                          weights=weight_source(plan, Board.named("ulx3s"),
-                                                plan.memory_mhz)) as board:
+                          weights=weight_source(plan, Board.named("ulx3s"), plan.memory_mhz),
+                          boot=boot, flash=flash) as board:
             print(f"serial port {board.port}; try: python -m boards.host --port {board.port} "
                   f"--timeout 60 --build {options.build} IMAGE", flush=True)
             board.wait()
+    except OSError as error:
+        print(f"{parser.prog}: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     except (PlanError, ToolError, ValueError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2

@@ -1,4 +1,5 @@
-"""Where streamed weights come from: an SDRAM that the host fills once, read over and over.
+"""Where streamed weights come from: an SDRAM that the host or the flash (:mod:`.flash`) fills once,
+read over and over.
 
 ::
 

@@ -12,11 +12,11 @@ from amaranth import *
 from amaranth.back import rtlil
 from amaranth.lib import data, fifo
 
-from boards import flow
+from boards import flow, swap
 from boards.build import BuildError, build, design, main, record
 from boards.identity import LONGEST_NAMES, identity_of
 from boards.pll import Pll
-from boards.protocol import Identity
+from boards.protocol import Identity, padded
 from boards.shell import Shell, Top
 from boards.uart import Uart
 from boards.ulx3s import BOARDS, Board
@@ -138,6 +138,37 @@ def test_a_memory_clock_that_the_plan_cannot_have_is_refused():
         design(plan, board, 112.5)
     with pytest.raises(ValueError, match="ulx3s-25f must be at most 133.33 MHz, .* not 143"):
         board.clocks(100, 143)
+
+
+def test_streamed_weights_lie_beside_the_bitstream(tmp_path, tools, monkeypatch):
+    """For the flash; a swapped bitstream has its own."""
+    def flash(folder):
+        return folder / "ulx3s-25f" / "weights.flash.bin"
+
+    plans, folders = [], [tmp_path / "one", tmp_path / "other"]
+    for seed, folder in enumerate(folders):
+        one = tiny.plan()
+        package = Package.random(one.network, seed)
+        package = Package(package.network, package.weights, tiny.NAMES, package.training)
+        plans.append(dataclasses.replace(one, package=package, weight_words=200,
+                                         memory_mhz=400 / 3))
+        folder.mkdir()
+        tiny.save(plans[-1], folder)
+    assert command(folders[0]) == 0
+    monkeypatch.setattr(swap, "block_rams", lambda roms, work: None)
+    monkeypatch.setattr(swap, "swapped", lambda config, before, after: config)
+    swap.swap(folders[1], folders[0], Board.named("ulx3s-25f"))
+    found = [flash(folder).read_bytes() for folder in folders]
+    assert found == [padded(plan.contents.stream.tobytes()) for plan in plans]
+    assert found[0] != found[1]
+
+    top = (folders[0] / "ulx3s-25f" / "top.il").read_text()
+    assert len(re.findall(r"^  cell .USRMCLK ", top, re.M)) == 1
+    pins = (folders[0] / "ulx3s-25f" / "top.lpf").read_text()
+    assert set(re.findall(r'LOCATE COMP "spi_flash_0__(\w+)__io"', pins)) == {
+        "cs", "copi", "cipo", "hold", "wp"}
+    tiny.save(tiny.plan(), folders[0])
+    assert command(folders[0]) == 0 and not flash(folders[0]).exists()
 
 
 def test_a_design_too_large_says_what_is_short(folder, tools, capsys):

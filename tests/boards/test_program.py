@@ -23,6 +23,54 @@ def test_a_dry_run_prints_the_command(build, capsys, more, words):
     assert capsys.readouterr().out.strip() == words.format(build)
 
 
+@pytest.fixture
+def streamed(build):
+    """A build that streams its weights."""
+    (build / "weights").mkdir()
+    (build / "weights" / "sdram.bin").touch()
+    (build / "ulx3s" / "weights.flash.bin").touch()
+    return build
+
+
+@pytest.mark.parametrize("more, words", [
+    ([], ["openFPGALoader -b ulx3s --write-sram {}/top.bit"]),
+    (["--flash"], [
+        "openFPGALoader -b ulx3s --write-flash {}/top.bit",
+        "openFPGALoader -b ulx3s --write-flash -o 0x400000 --file-type raw {}/weights.flash.bin"]),
+    (["--programmer", "fujprog"], ["fujprog {}/top.bit"]),
+    (["--programmer", "fujprog", "--flash"], [
+        "fujprog -j flash {}/top.bit", "fujprog -j flash -f 0x400000 -T img {}/weights.flash.bin"]),
+])
+def test_streamed_weights_are_written_behind_the_bitstream(streamed, capsys, more, words):
+    assert main(["--build", str(streamed), "--dry-run", *more]) == 0
+    assert capsys.readouterr().out.splitlines() == [line.format(streamed / "ulx3s")
+                                                    for line in words]
+
+
+def test_a_failing_bitstream_leaves_the_weights_alone(streamed, monkeypatch, capsys):
+    monkeypatch.setenv("OPENFPGALOADER", "false")
+    assert main(["--build", str(streamed), "--flash"]) == 1
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    monkeypatch.setenv("OPENFPGALOADER", "true")
+    assert main(["--build", str(streamed), "--flash"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_weights_that_are_missing_or_in_the_way_are_refused(streamed, capsys):
+    command = ["--build", str(streamed), "--dry-run"]
+    with (streamed / "ulx3s" / "top.bit").open("wb") as file:
+        file.truncate(0x400001)
+    assert main([*command, "--flash"]) == 2
+    assert ("top.bit must be at most 4,194,304 bytes to lie before the weights in the flash, not "
+            "4,194,305; program without --flash") in capsys.readouterr().err
+    (streamed / "ulx3s" / "weights.flash.bin").unlink()
+    assert main([*command, "--flash"]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    assert "weights.flash.bin doesn't exist; make it with `python -m boards.build" in said.err
+    assert main(command) == 0
+
+
 def test_the_programmer_is_run(build, monkeypatch, capsys):
     monkeypatch.setenv("OPENFPGALOADER", "true")
     assert main(["--build", str(build)]) == 0
