@@ -12,6 +12,7 @@ from gen.package import Package
 from .card import card
 from .data import load
 from .pack import PackError, evaluate, pack
+from .paper import ACTS, NORMS, WEIGHT_BITS
 from .study import study, table
 from .train import Recipe, TrainError, restore, train
 
@@ -82,6 +83,11 @@ def _parser():
                    help="smaller images up to these fractions of the run")
     p.add_argument("--amp", choices=("off", "bf16"), default="off",
                    help="convolutions in bfloat16 while training (%(default)s)")
+    for name, known in (("norm", NORMS), ("act", tuple(ACTS)), ("weight-bits", WEIGHT_BITS)):
+        value = getattr(default, name.replace("-", "_"))
+        p.add_argument(f"--{name}", type=type(value), choices=known, default=value,
+                       help="for comparison with the paper; only the default can be packed "
+                            "(%(default)s)")
     p.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(%(default)s)")
     p.add_argument("--threads", type=int, help="CPU threads of a process (PyTorch's choice)")
 

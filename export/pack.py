@@ -8,7 +8,8 @@ from gen.network import Network
 from gen.package import Package
 
 from .model import WRN
-from .train import accuracy
+from .paper import OURS
+from .train import accuracy, variant_of
 
 __all__ = ["PackError", "evaluate", "model_of", "pack"]
 
@@ -25,6 +26,8 @@ def model_of(source):
         model = WRN(source.network)
         model.load_weights(source.weights)
     else:
+        if variant_of(source) != OURS:
+            raise PackError(f"The hardware runs nets with {OURS}, not {variant_of(source)}")
         model = WRN(Network.from_dict(source["network"]))
         try:
             model.load_state_dict(source["model"])

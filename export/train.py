@@ -22,8 +22,9 @@ from gen.network import Network
 from .adapt import adapted
 from .data import augment, shrink
 from .model import WRN, calibrate
+from .paper import OURS, PaperNet, Variant
 
-__all__ = ["Recipe", "TrainError", "accuracy", "restore", "train"]
+__all__ = ["Recipe", "TrainError", "accuracy", "restore", "train", "variant_of"]
 
 
 class TrainError(ValueError):
@@ -64,6 +65,8 @@ class Recipe:
     seed : int
     amp : str
         ``"off"`` or ``"bf16"`` (convolutions of the training pass in bfloat16).
+    norm, act, weight_bits
+        See :class:`export.paper.Variant`: any but the defaults is a net for comparison.
     """
 
     epochs: int = None
@@ -81,6 +84,9 @@ class Recipe:
     noise: float = 0.0
     seed: int = 0
     amp: str = "off"
+    norm: str = OURS.norm
+    act: str = OURS.act
+    weight_bits: int = OURS.weight_bits
 
     def __post_init__(self):
         if (self.epochs is None) == (self.minutes is None):
@@ -96,6 +102,16 @@ class Recipe:
             if side < 8 or side % 8 or not 0 < until <= 1:
                 raise TrainError(f"Training sides must be multiples of 8 with a fraction of the "
                                  f"run up to 1, not {side}:{until}")
+
+        try:
+            self.variant  # noqa: B018, one that there is
+        except ValueError as error:
+            raise TrainError(str(error)) from None
+
+    @property
+    def variant(self):
+        """The :class:`export.paper.Variant` that is trained."""
+        return Variant(self.norm, self.act, self.weight_bits)
 
     def rate_factor(self, t):
         """Learning rate over its peak at fraction ``t`` of the run."""
@@ -173,6 +189,12 @@ def _save(path, state):
     partial.replace(path)
 
 
+def variant_of(state):
+    """The :class:`export.paper.Variant` of a checkpoint."""
+    return Variant(**{name: state["recipe"].get(name, getattr(OURS, name))
+                      for name in ("norm", "act", "weight_bits")})
+
+
 def _history(state):
     """The runs that led to the checkpoint ``state``, its own last."""
     return [*state.get("before", []),
@@ -235,6 +257,9 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         network, before = Network.from_dict(state["network"]), state.get("before", [])
     elif start is not None:
         state, parent = None, restore(start)
+        if not variant_of(parent) == recipe.variant == OURS:
+            raise TrainError(f"{start}: a run can start only from a net without normalisation, "
+                             f"with the shifted ReLU and 1-bit weights, and be one")
         network, weights = adapted(Network.from_dict(parent["network"]), parent["model"], network)
         before = _history(parent)
     else:
@@ -242,7 +267,8 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         network = calibrate(network, images.pixels[:256], recipe.act_rms, recipe.branch,
                             seed=recipe.seed)
     torch.manual_seed(recipe.seed)
-    model = WRN(network).to(device)
+    model = WRN(network) if recipe.variant == OURS else PaperNet(network, recipe.variant)
+    model = model.to(device)
     optimiser = torch.optim.Adam([
         {"params": [sign.latent for sign in model.signs.values()], "peak": recipe.rate},
         {"params": [model.log_scale], "peak": recipe.scale_rate}], lr=0.0)

@@ -1,0 +1,134 @@
+"""The nets of the paper that the hardware doesn't run, for comparison: batch normalisation, other
+activation functions, 32-bit weights; floating-point activations throughout.
+
+Source: McDonnell et al. 2019, arXiv 1907.06916 (figures 2, 4 and 5), and its authors' code.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from gen.network import PIXEL_ZERO
+
+from .model import SignWeights
+
+__all__ = ["ACTS", "NORMS", "OURS", "WEIGHT_BITS", "PaperNet", "Variant"]
+
+NORMS = ("none", "bn", "final-bn", "mean-only-bn")
+ACTS = {"srelu": lambda x: x.clamp(min=-1), "relu": F.relu, "elu": F.elu}
+WEIGHT_BITS = (1, 32)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What distinguishes the paper's nets.
+
+    Parameters
+    ----------
+    norm : str
+        ``"bn"`` before every activation function and of the class maps, without learned scale and
+        offset; ``"final-bn"`` of the class maps alone; ``"mean-only-bn"`` takes off the mean alone
+        (Salimans and Kingma 2016, arXiv 1602.07868) at the same places as ``"bn"``.
+    act : str
+        ``"srelu"``, max(-1, x); ``"relu"``; ``"elu"``.
+    weight_bits : int
+        1 or 32.
+    """
+
+    norm: str = "none"
+    act: str = "srelu"
+    weight_bits: int = 1
+
+    def __post_init__(self):
+        for name, known in (("norm", NORMS), ("act", tuple(ACTS)), ("weight_bits", WEIGHT_BITS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name.replace('_', ' ').capitalize()} must be one of "
+                                 f"{', '.join(map(str, known))}, not {getattr(self, name)}")
+
+    def __str__(self):
+        return f"norm {self.norm}, act {self.act}, {self.weight_bits}-bit weights"
+
+
+OURS = Variant()
+
+
+class MeanOnly(nn.Module):
+    """Takes off every channel's mean over the batch; in evaluation its running average."""
+
+    def __init__(self, channels, momentum=0.01):
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("mean", torch.zeros(channels))
+
+    def forward(self, x):
+        mean = self.mean
+        if self.training:
+            mean = x.mean((0, 2, 3))
+            self.mean.lerp_(mean.detach().to(self.mean.dtype), self.momentum)
+        return x - mean.to(x.dtype)[:, None, None]
+
+
+def _norm(kind, channels):
+    if kind == "bn":
+        return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.01, affine=False)
+    return MeanOnly(channels) if kind == "mean-only-bn" else nn.Identity()
+
+
+class Weights(nn.Module):
+    """32-bit weights in the paper's scale (He et al. 2015)."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.latent = nn.Parameter(torch.empty(shape))
+        nn.init.normal_(self.latent, std=math.sqrt(2 / math.prod(shape[1:])))
+
+    def forward(self):
+        return self.latent
+
+
+class ScaledSigns(SignWeights):
+    """±1 weights times the paper's constant (equation 1 of arXiv 1802.08530)."""
+
+    def forward(self):
+        return super().forward() * math.sqrt(2 / math.prod(self.latent.shape[1:]))
+
+
+class PaperNet(nn.Module):
+    """The network of ``network``'s geometry as ``variant``; trained and evaluated like
+    :class:`.model.WRN`, and never packed."""
+
+    def __init__(self, network, variant):
+        super().__init__()
+        self.network, self.variant, self.rounding = network, variant, False
+        kind = ScaledSigns if variant.weight_bits == 1 else Weights
+        self.signs = nn.ModuleDict({name: kind(shape)
+                                    for name, shape in network.weight_shapes.items()})
+        before = network.convs[1:]
+        self.norms = nn.ModuleDict({conv.name: _norm(variant.norm, conv.cin) for conv in before})
+        self.norms["head"] = _norm(variant.norm, network.features)
+        last = "bn" if variant.norm == "final-bn" else variant.norm
+        self.norms["scores"] = _norm(last, network.classes)
+        self.log_scale = nn.Parameter(torch.tensor(0.0))
+
+    def forward(self, images):
+        """Logits float32[n, classes] of uint8[n, 3, h, w] images."""
+        act = ACTS[self.variant.act]
+
+        def conv(layer, x):
+            w = self.signs[layer.name]().to(memory_format=torch.channels_last)
+            return F.conv2d(x, w, None, layer.stride, 1)
+
+        x = (images.to(torch.float32) - PIXEL_ZERO) / 64
+        convs = iter(self.network.convs)
+        r = conv(next(convs), x.contiguous(memory_format=torch.channels_last))
+        for first, second in zip(convs, convs):
+            u = conv(first, act(self.norms[first.name](r)))
+            u = conv(second, act(self.norms[second.name](u)))
+            if first.stride == 2:
+                r = F.pad(F.avg_pool2d(r, 3, 2, 1), (0, 0, 0, 0, 0, second.cout - first.cin))
+            r = r + u
+        maps = F.conv2d(act(self.norms["head"](r)), self.signs["head"]()[:, :, None, None])
+        return self.norms["scores"](maps).mean((2, 3)) * self.log_scale.exp()

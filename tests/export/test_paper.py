@@ -1,0 +1,87 @@
+"""The paper's nets with normalisation, other activation functions and 32-bit weights."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from export.__main__ import main  # noqa: E402
+from export.paper import ACTS, NORMS, OURS, PaperNet, Variant  # noqa: E402
+from export.train import restore  # noqa: E402
+from gen.network import Network  # noqa: E402
+from tests.export.test_train import data, one_thread, train  # noqa: E402, F401
+
+NET = Network(8, 1, side=16, classes=3)
+
+
+def images(count=8):
+    torch.manual_seed(0)
+    return torch.randint(0, 256, (count, 3, 16, 16), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("bits", [1, 32])
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("norm", NORMS)
+def test_every_variant_computes_and_has_gradients(norm, act, bits):
+    torch.manual_seed(1)
+    net = PaperNet(NET, Variant(norm, act, bits))
+    scores = net(images())
+    assert scores.shape == (8, 3) and scores.isfinite().all()
+    scores.square().sum().backward()
+    assert all(sign.latent.grad.abs().sum() > 0 for sign in net.signs.values())
+    weights = net.signs["g1b0c0"]()
+    assert (len(weights.detach().abs().unique()) == 1) == (bits == 1)
+
+
+def test_normalised_sums_have_the_batch_s_moments():
+    """Seen by a hook on what comes out in front of an activation function."""
+    for norm, std in (("bn", True), ("mean-only-bn", False)):
+        torch.manual_seed(1)
+        net, seen = PaperNet(NET, Variant(norm, "relu")), []
+        net.norms["g1b0c0"].register_forward_hook(lambda _, x, y, seen=seen: seen.extend([x[0], y]))
+        net(images(64))
+        before, after = seen
+        assert before.mean((0, 2, 3)).abs().max() > 0.1
+        assert after.mean((0, 2, 3)).abs().max() < 1e-4
+        moments = after.std((0, 2, 3))
+        assert torch.allclose(moments, torch.ones_like(moments), atol=0.01) == std
+        assert std or torch.allclose(moments, before.std((0, 2, 3)), atol=1e-4)
+
+
+def test_the_final_norm_alone_is_of_the_class_maps():
+    net = PaperNet(NET, Variant("final-bn"))
+    kinds = {name: type(norm).__name__ for name, norm in net.norms.items()}
+    assert kinds.pop("scores") == "BatchNorm2d" and set(kinds.values()) == {"Identity"}
+
+
+def test_activation_functions_are_those_of_the_paper():
+    x = torch.tensor([-3.0, -0.5, 2.0])
+    assert ACTS["srelu"](x).tolist() == [-1, -0.5, 2]
+    assert ACTS["relu"](x).tolist() == [0, 0, 2]
+    assert ACTS["elu"](x)[1].item() == pytest.approx(torch.tensor(-0.5).exp().item() - 1)
+
+
+def test_a_variant_is_trained_and_resumed_but_never_packed(data, tmp_path, capsys):  # noqa: F811
+    whole, parts = tmp_path / "whole.pt", tmp_path / "parts.pt"
+    options = ["--epochs", 4, "--norm", "mean-only-bn", "--act", "elu", "--weight-bits", 32,
+               "--rate", "0.005"]
+    assert train(data, whole, *options) == 0
+    assert train(data, parts, *options, "--stop-after", 2) == 0
+    assert train(data, parts, *options, "--resume") == 0
+    one, two = restore(whole), restore(parts)
+    assert all(torch.equal(one["model"][name], two["model"][name]) for name in one["model"])
+    assert one["history"][-1]["loss"] < one["history"][0]["loss"]
+    capsys.readouterr()
+    assert main(["pack", str(whole), "--out", str(tmp_path / "no.safetensors")]) == 2
+    assert ("The hardware runs nets with norm none, act srelu, 1-bit weights, not norm "
+            "mean-only-bn, act elu, 32-bit weights") in capsys.readouterr().err
+    assert not (tmp_path / "no.safetensors").exists()
+    assert train(data, tmp_path / "b.pt", "--epochs", 1, "--start-from", whole) == 2
+    assert "can start only from a net without normalisation" in capsys.readouterr().err
+
+
+def test_unknown_variants_are_refused():
+    assert Variant() == OURS
+    with pytest.raises(ValueError, match="Weight bits must be one of 1, 32, not 2"):
+        Variant(weight_bits=2)
+    with pytest.raises(ValueError, match="Norm must be one of none, bn, final-bn, mean-only-bn"):
+        Variant("batch")
