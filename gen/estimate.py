@@ -70,13 +70,17 @@ def estimate_resources(schedule):
     # One unit: constant, shift choices, saturation, residual add and saturation, entry, clip.
     unit = 2 * schedule.acc_bits + 7 * width
     pool = units // 2 * 9 * width
-    comb = (dots * _dot_cells(schedule) + word * lanes.groups // 2 + unit * units + pool
-            + 2 * step + 3000)
+    # Rows of the layer tables are logic: WRN-20-4's 131 passes took 2,700 LUT sites.
+    tables = 20 * len(schedule.layers)
+    comb = (dots * _dot_cells(schedule) + word * lanes.groups + unit * units + pool
+            + 2 * step + tables + 3500)
     tree = sum((lanes.inputs >> k) * (schedule.act_bits + k)
                for k in range(1, ceil_log2(lanes.inputs) + 1))
-    ff = (dots * (tree + 2 * schedule.acc_bits) + lanes.groups * step
-          + units * (schedule.acc_bits * 4 + 9 * width) + word * (1 + lanes.groups // 4)
-          + 3 * lanes.groups * lanes.inputs * lanes.result_channels + 3000)
+    bits = lanes.groups * lanes.inputs * lanes.result_channels   # of weights in a cycle
+    streamed = 2 * bits if schedule.loads else 0
+    ff = (dots * (tree + 2 * schedule.acc_bits) + (lanes.groups + 2) * step
+          + units * (schedule.acc_bits * 4 + 9 * width) + word * (1 + lanes.groups)
+          + 4 * bits + streamed + 3500)
     ebr = sum(block_rams(width, depth) * copies for _, width, depth, copies in
               _memories(schedule))
     return {"comb": int(comb), "ff": int(ff), "ebr": ebr + SHELL_EBR, "dsp": units // 2}

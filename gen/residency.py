@@ -25,6 +25,7 @@ MEMORY_SHARE = 0.95  # except while rows are opened and refreshed (hw.sdram)
 FETCH = 2    # cycles between two loads
 START = 3    # cycles from the last piece to the layer's first step
 FRAMES = 4   # until loads and layers repeat themselves
+SLOWER = 0.002  # of a frame that fewer passes may cost
 
 
 @dataclass(frozen=True)
@@ -66,22 +67,25 @@ def least_words(schedule):
     return max(groups * 3 * schedule.layers[conv].slices for conv, groups in _units(schedule))
 
 
-def _joined(units, resident):
+def _joined(schedule, units, resident, most=0):
     """``(passes, stay)``: the units, pairs of a convolution and a number of output groups, as lists
     of passes for :func:`gen.schedule.in_passes`. Units in a row that are all in the set
-    ``resident`` make one pass; ``stay`` are the indices of these passes."""
+    ``resident`` make one pass, as others do up to ``most`` words; ``stay`` are the indices of the
+    resident passes."""
     passes, stay, count, before = [], set(), 0, None
     for unit, (conv, groups) in enumerate(units):
         if conv == len(passes):
             passes.append([])
-        if unit in resident and before == (conv, True):
+        stays = unit in resident
+        words = 3 * schedule.layers[conv].slices
+        if before == (conv, stays) and (stays or (passes[-1][-1] + groups) * words <= most):
             passes[-1][-1] += groups
         else:
             passes[-1].append(groups)
-            if unit in resident:
+            if stays:
                 stay.add(count)
             count += 1
-        before = conv, unit in resident
+        before = conv, stays
     return passes, stay
 
 
@@ -161,7 +165,7 @@ def place_weights(schedule, depth, pace):
     if schedule.weight_depth <= depth:
         return Residency(schedule, schedule.cycles, 0, 0)
     lanes, units = schedule.lanes, _units(schedule)
-    single = in_passes(schedule, _joined(units, ())[0])
+    single = in_passes(schedule, _joined(schedule, units, ())[0])
     total = sum(layer.weight_words for layer in schedule.layers)
     bits = lanes.weight_memories * pieces(schedule) * PIECE_BITS
 
@@ -191,8 +195,16 @@ def place_weights(schedule, depth, pace):
         if verdict >= best:
             break
         resident, best = frozenset(moved), verdict
-    passes, stay = _joined(units, resident)
-    joined = in_passes(schedule, passes)
-    placed = _placed(joined, stay, depth)
-    cycles = _frame_cycles(placed, pace)
-    return Residency(placed, cycles, cycles - joined.cycles, best[1] * bits)
+
+    # Every pass is a row of logic in the sequencers: as few as cost no time.
+    found = []
+    for share in (0, 32, 16, 8, 4, 2):
+        passes, stay = _joined(schedule, units, resident, share and depth // share)
+        joined = in_passes(schedule, passes)
+        placed = _placed(joined, stay, depth)
+        if placed is not None:
+            cycles = _frame_cycles(placed, pace)
+            found.append(Residency(placed, cycles, cycles - joined.cycles, best[1] * bits))
+    fewest = min(one.cycles for one in found)
+    return min((one for one in found if one.cycles <= fewest * (1 + SLOWER)),
+               key=lambda one: len(one.schedule.layers))
