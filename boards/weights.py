@@ -96,14 +96,17 @@ class WeightSource(wiring.Component):
         store = self.store
         wiring.connect(m, store.pins, wiring.flipped(self.pins))
 
+        # A register on either side: the queue's own logic is deep enough.
         m.submodules.questions = questions = fifo.AsyncFIFO(
             width=11, depth=CROSSING, w_domain="sync", r_domain="memory")
-        asked = Cat(self.bytes.payload, self.bytes.valid, self.begin, self.check)
+        asked, taken = Signal(11), Signal(11)
+        m.d.sync += asked.eq(Cat(self.bytes.payload, self.bytes.valid, self.begin, self.check))
+        m.d.memory += taken.eq(Cat(questions.r_data[:8],
+                                   questions.r_data[8:] & questions.r_rdy.replicate(3)))
         m.d.comb += [
             questions.w_data.eq(asked), questions.w_en.eq(asked[8:].any()),
-            questions.r_en.eq(1), store.bytes.payload.eq(questions.r_data[:8]),
-            Cat(store.bytes.valid, store.begin, store.check).eq(
-                questions.r_data[8:] & questions.r_rdy.replicate(3)),
+            questions.r_en.eq(1), store.bytes.payload.eq(taken[:8]),
+            Cat(store.bytes.valid, store.begin, store.check).eq(taken[8:]),
             store.expected.eq(self.expected)]
 
         # A verdict is there when the toggle behind it arrives.

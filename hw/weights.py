@@ -98,6 +98,11 @@ class WeightLoader(wiring.Component):
 
     def __init__(self, schedule):
         self.schedule = schedule
+        layers = [schedule.layers[load.layer] for load in schedule.loads]
+        for layer, after in zip(layers, layers[1:]):
+            if after.weights not in (layer.weights + layer.weight_words, layers[0].weights):
+                raise ValueError(f"Loads must follow each other in a ring, but {after.name} at "
+                                 f"{after.weights} comes after {layer.name}")
         super().__init__({
             "pieces": In(stream.Signature(PIECE_BITS)), "y": Out(hop_layout(schedule)),
             "layer_done": In(1), "layer_start": In(1), "there": Out(1)})
@@ -112,27 +117,30 @@ class WeightLoader(wiring.Component):
         steps = [load.after - before.after for load, before in zip(loads, (loads[-1], *loads))]
         steps[0] += len(y.layers)
         credit = Signal(range(2 * len(y.layers) + 1), init=len(y.layers) - loads[-1].after)
+        # Loads follow each other in a ring: where one ends the next begins, or at the ring's start.
+        start = layers[0].weights
+        wraps = [after.weights == start for after in (*layers[1:], layers[0])]
         row_layout = data.StructLayout({
-            "base": range(max(2, y.weight_depth)), "end": range(max(2, y.weight_depth)),
+            "last": range(max(2, max(layer.weight_words for layer in layers))), "wraps": 1,
             "step": max(1, bits_for(max(steps)))})
         m.submodules.table = table = memory.Memory(
             shape=row_layout, depth=len(loads), attrs={"ram_style": "logic"}, init=[
-                {"base": layer.weights, "end": layer.weights + layer.weight_words - 1, "step": step}
-                for layer, step in zip(layers, steps)])
+                {"last": layer.weight_words - 1, "wraps": wrap, "step": step}
+                for layer, wrap, step in zip(layers, wraps, steps)])
         row = table.read_port()
         index = Signal(range(max(2, len(loads))))
         m.d.comb += row.addr.eq(index)
 
         memories = y.lanes.weight_memories
         target, piece = Signal(range(max(2, memories))), Signal(range(max(2, pieces(y))))
-        addr = Signal(self.y.addr.shape())
+        addr, word = Signal(self.y.addr.shape(), init=start), Signal(row_layout["last"].shape)
         piece_end, target_end = piece == pieces(y) - 1, target == memories - 1
         taken, loaded = Signal(row_layout["step"].shape), Signal()
         with m.FSM():
             with m.State("FETCH"):                  # the table's row takes a cycle
                 m.next = "WAIT"
             with m.State("WAIT"):
-                m.d.sync += [addr.eq(row.data.base), target.eq(0), piece.eq(0)]
+                m.d.sync += [word.eq(0), target.eq(0), piece.eq(0)]
                 with m.If(credit >= row.data.step):
                     m.d.comb += taken.eq(row.data.step)
                     m.next = "LOAD"
@@ -143,10 +151,12 @@ class WeightLoader(wiring.Component):
                     with m.If(piece_end):
                         m.d.sync += [piece.eq(0), target.eq(target + 1)]
                         with m.If(target_end):
-                            m.d.sync += [target.eq(0), addr.eq(addr + 1)]
-                            with m.If(addr == row.data.end):
+                            m.d.sync += [target.eq(0), addr.eq(addr + 1), word.eq(word + 1)]
+                            with m.If(word == row.data.last):
                                 m.d.comb += loaded.eq(1)
                                 m.d.sync += index.eq(Mux(index == len(loads) - 1, 0, index + 1))
+                                with m.If(row.data.wraps):
+                                    m.d.sync += addr.eq(start)
                                 m.next = "FETCH"
         m.d.sync += credit.eq(credit + self.layer_done - taken)
         m.d.sync += [self.y.valid.eq(self.pieces.valid & self.pieces.ready),
