@@ -24,8 +24,10 @@ __all__ = ["FORMAT", "Plan", "PlanError", "choose_lanes"]
 
 FORMAT = "signstream-plan"
 VERSION = 1
-# Share of the LUT sites that a plan may fill: beyond it place and route takes very long.
-FILL = 0.6
+# Share of the LUT sites that a plan may fill, and lanes that it may have if nobody asks for more:
+# beyond them place and route takes very long and hasn't met 100 MHz yet.
+FILL = 0.75
+ROUTED_LANES = 3072
 TRIALS = 4         # arrays whose streaming is planned in full, a second each
 PIXELS, SLICES, RESULTS = (8, 4, 2), (4, 8, 16, 32), (4, 8, 16)
 
@@ -212,12 +214,15 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, clock_mhz=100
     """The array for a network on a device.
 
     Without a target, the one with the highest frame rate that fills no more than ``FILL`` of the
-    LUT sites; with one, the smallest that reaches it. Arrays that keep all weights on the chip go
+    LUT sites and has at most ``max_lanes``, by default ``ROUTED_LANES``; with one, the smallest that
+    reaches it. Arrays that keep all weights on the chip go
     before those that stream some. Raises :class:`PlanTooLarge` where none
     fits, :class:`PlanError` where none reaches the target.
     """
     device, pace = DEVICES[device], piece_cycles(clock_mhz, memory_mhz or clock_mhz)
     fitting, streaming, refused = [], [], []
+    if max_lanes is None and target_fps is None:
+        max_lanes = ROUTED_LANES
     for lanes in _candidates(network):
         if max_lanes is not None and lanes.count > max_lanes:
             continue

@@ -26,6 +26,7 @@ FETCH = 2    # cycles between two loads
 START = 3    # cycles from the last piece to the layer's first step
 FRAMES = 4   # until loads and layers repeat themselves
 SLOWER = 0.002  # of a frame that fewer passes may cost
+SPARE = 0.13
 
 
 @dataclass(frozen=True)
@@ -141,14 +142,27 @@ def _frame_cycles(schedule, pace):
 
 
 def weight_room(schedule, device):
-    """Words that a weight memory may have beside everything else on ``device``."""
+    """Words that a weight memory may have beside everything else on ``device``.
+
+    Where some weights are streamed in any case, ``SPARE`` of the block RAMs are left free if the
+    others suffice: with all of them in use many lie far from where they're needed.
+    """
+    full = _words_in(schedule, device.ebr)
+    if schedule.weight_depth <= full:
+        return full
+    some = _words_in(schedule, int((1 - SPARE) * device.ebr))
+    return some if some >= least_words(schedule) else full
+
+
+def _words_in(schedule, block_rams_of_all):
+    """Words of a weight memory where the whole design may take so many block RAMs."""
     lanes = schedule.lanes
     width, memories = lanes.weight_bits, lanes.weight_memories
     rest = (estimate_resources(schedule)["ebr"]
             - block_rams(width, schedule.weight_depth) * memories)
     row = EBR_SHAPES[0][1]
     depth = row
-    while block_rams(width, depth) * memories <= device.ebr - rest:
+    while block_rams(width, depth) * memories <= block_rams_of_all - rest:
         depth += row
     return depth - row
 

@@ -10,7 +10,7 @@ from gen.device import DEVICES, block_rams
 from gen.estimate import PlanTooLarge, check_fit, estimate_resources
 from gen.network import Network
 from gen.package import Package
-from gen.plan import FILL, Plan, PlanError, choose_lanes
+from gen.plan import FILL, ROUTED_LANES, Plan, PlanError, choose_lanes
 from gen.schedule import check_lanes, make_schedule
 from hw.schedule import Lanes
 
@@ -172,6 +172,13 @@ def test_a_target_out_of_reach_names_the_best():
 @pytest.mark.parametrize("limit", [96, 500, 3000])
 def test_an_array_stays_within_the_lanes_allowed(limit):
     assert choose_lanes(Network(20, 1), "85f", max_lanes=limit).count <= limit
+
+
+def test_arrays_larger_than_any_routed_are_taken_only_when_asked_for():
+    net = Network(20, 2, act_frac=1, res_bits=8, res_frac=2)
+    assert choose_lanes(net, "85f").count <= ROUTED_LANES
+    assert choose_lanes(net, "85f", max_lanes=6144).count == 6144
+    assert choose_lanes(net, "85f", target_fps=2500).count == 6144
 
 
 def test_a_limit_below_the_smallest_array_names_it():

@@ -9,7 +9,7 @@ from gen.estimate import PlanTooLarge, estimate_resources
 from gen.network import Network
 from gen.package import Package
 from gen.plan import Plan
-from gen.residency import least_words, piece_cycles, place_weights, weight_room
+from gen.residency import SPARE, least_words, piece_cycles, place_weights, weight_room
 from gen.schedule import make_schedule
 from hw.schedule import Lanes
 from hw.weights import PIECE_BITS, pieces
@@ -133,14 +133,20 @@ def test_a_pass_that_does_not_fit_is_refused():
         plan.create()
 
 
-@pytest.mark.parametrize("device", ["85f", "45f"])
-def test_the_room_is_what_the_device_has_left(device):
-    device = DEVICES[device]
-    schedule = make_schedule(Network(20, 2), Lanes(4, 16, 32, 4))
-    width, memories = schedule.lanes.weight_bits, schedule.lanes.weight_memories
-    room = weight_room(schedule, device)
-    rest = (estimate_resources(schedule)["ebr"]
-            - block_rams(width, schedule.weight_depth) * memories)
-    if room:
-        assert rest + block_rams(width, room) * memories <= device.ebr
-    assert rest + block_rams(width, room + 1) * memories > device.ebr
+def test_the_room_is_what_the_device_has_left():
+    """All of it where that saves streaming or where less doesn't do, else a part."""
+    small = dict(act_frac=1, res_bits=8, res_frac=2)
+    for net, lanes, device, share in [
+            (Network(20, 2, **small), Lanes(4, 16, 32, 4), "85f", 1),
+            (Network(20, 4, **small), Lanes(8, 8, 16, 4), "85f", 1 - SPARE),
+            (Network(20, 2, **small), Lanes(8, 4, 8, 4), "25f", 1),
+            (Network(20, 4, **small), Lanes(8, 16, 32, 4), "25f", 1)]:
+        device, schedule = DEVICES[device], make_schedule(net, lanes)
+        width, memories = lanes.weight_bits, lanes.weight_memories
+        room = weight_room(schedule, device)
+        rest = (estimate_resources(schedule)["ebr"]
+                - block_rams(width, schedule.weight_depth) * memories)
+        most = int(share * device.ebr)
+        assert not room or rest + block_rams(width, room) * memories <= most
+        assert rest + block_rams(width, room + 1) * memories > most
+        assert (room >= schedule.weight_depth) == (lanes.pixels == 4)
