@@ -96,6 +96,17 @@ class Pll:
         return max(found, key=lambda pll: (round(pll.beside_mhz, 6),
                                            -abs(pll.vco_mhz - sum(VCO) / 2), pll.vco_mhz))
 
+    def all_beside(self, low_mhz, high_mhz):
+        """Every setting for the same output with a second one in this range, slowest first, one
+        for each frequency."""
+        found = {}
+        for post in range(DIVIDER[0], DIVIDER[1] + 1):
+            vco = self.output_mhz * post
+            for beside in range(DIVIDER[0], DIVIDER[1] + 1) if _within(vco, VCO) else ():
+                if _within(vco / beside, (low_mhz, high_mhz)):
+                    found[round(vco / beside, 6)] = replace(self, post=post, beside=beside)
+        return [found[mhz] for mhz in sorted(found)]
+
     @classmethod
     def settings(cls, input_mhz):
         """Every valid setting whose VCO is as near the middle of its range as its output allows."""

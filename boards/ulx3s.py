@@ -8,6 +8,8 @@ from .pll import Pll
 
 __all__ = ["BOARDS", "Board"]
 
+SLOWEST_MEMORY = 50  # MHz: half of it is hardly easier to route
+
 
 @dataclass(frozen=True)
 class Board:
@@ -58,6 +60,11 @@ class Board:
         """A new Amaranth platform; each can be built once."""
         import amaranth_boards.ulx3s
         return getattr(amaranth_boards.ulx3s, self.platform)()
+
+    def memory_clocks(self, mhz):
+        """Clocks in MHz that the memory may have beside a pipeline at ``mhz``, slowest first."""
+        plls = Pll.at(self.clock_mhz, mhz).all_beside(SLOWEST_MEMORY, self.memory.mhz_cl3)
+        return [pll.beside_mhz for pll in plls]
 
     @classmethod
     def named(cls, name):

@@ -5,6 +5,7 @@ import math
 import re
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from boards.ulx3s import BOARDS, Board
@@ -15,7 +16,7 @@ from .device import DEVICES
 from .estimate import PlanTooLarge, check_fit, estimate_resources
 from .network import ACT_BITS, Network
 from .package import Package, PackageError, shipped
-from .plan import Plan, PlanError, choose_lanes
+from .plan import Plan, PlanError, choose_lanes, choose_memory_clock
 from .schedule import check_lanes
 
 DEPTH = 20
@@ -73,8 +74,8 @@ def _parser():
     parser.add_argument("--clock-mhz", type=_positive, default=100.0,
                         help="pipeline clock (default 100)")
     parser.add_argument("--memory-mhz", type=_positive, metavar="MHZ",
-                        help="SDRAM clock at most, where weights are streamed (default: what the "
-                             "board's chips allow)")
+                        help="SDRAM clock at most, where weights are streamed (default: the "
+                             "slowest that costs no time)")
     return parser
 
 
@@ -139,6 +140,9 @@ def main(argv=None):
         memory_mhz = board.clocks(args.clock_mhz, args.memory_mhz).beside_mhz
         plan = Plan(package, _lanes(args, package.network, device, memory_mhz), device,
                     args.clock_mhz, args.weight_words, memory_mhz)
+        if args.memory_mhz is None:
+            memory_mhz = choose_memory_clock(plan, board.memory_clocks(args.clock_mhz))
+            plan = replace(plan, memory_mhz=memory_mhz)
         check_fit(plan.schedule, DEVICES[device], package.network.name)
         step(1, f"plan {package.network.name} for {args.board}")
         write_build(plan, args.out)

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from bisect import bisect_left
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,10 +18,10 @@ from .device import DEVICES
 from .estimate import PlanTooLarge, check_fit, estimate_resources
 from .layout import contents, pass_name
 from .package import Package, PackageError
-from .residency import fewest_cycles, least_words, piece_cycles, place_weights, weight_room
+from .residency import SLOWER, fewest_cycles, least_words, piece_cycles, place_weights, weight_room
 from .schedule import check_lanes, make_schedule
 
-__all__ = ["FORMAT", "Plan", "PlanError", "choose_lanes"]
+__all__ = ["FORMAT", "Plan", "PlanError", "choose_lanes", "choose_memory_clock"]
 
 FORMAT = "signstream-plan"
 VERSION = 1
@@ -209,14 +210,26 @@ def _streaming(candidates, pace):
     return found
 
 
+def choose_memory_clock(plan, clocks):
+    """The slowest of ``clocks``, in MHz from slowest to fastest, at which a frame of ``plan`` takes
+    as long as at the fastest: it's the easiest to route."""
+    def cycles(mhz):
+        return replace(plan, memory_mhz=mhz).cycles_per_frame
+    if not plan.schedule.loads:
+        return clocks[-1]
+    most = (1 + SLOWER) * cycles(clocks[-1])
+    return clocks[bisect_left(clocks, True, hi=len(clocks) - 1,
+                              key=lambda mhz: cycles(mhz) <= most)]
+
+
 def choose_lanes(network, device, target_fps=None, max_lanes=None, clock_mhz=100.0,
                  memory_mhz=None):
     """The array for a network on a device.
 
     Without a target, the one with the highest frame rate that fills no more than ``FILL`` of the
-    LUT sites and has at most ``max_lanes``, by default ``ROUTED_LANES``; with one, the smallest that
-    reaches it. Arrays that keep all weights on the chip go
-    before those that stream some. Raises :class:`PlanTooLarge` where none
+    LUT sites and has at most ``max_lanes``, by default ``ROUTED_LANES``; with one, the smallest
+    that reaches it. Arrays that keep all weights on the chip go before those that stream some.
+    Raises :class:`PlanTooLarge` where none
     fits, :class:`PlanError` where none reaches the target.
     """
     device, pace = DEVICES[device], piece_cycles(clock_mhz, memory_mhz or clock_mhz)

@@ -40,6 +40,15 @@ def test_a_second_clock_is_the_fastest_that_one_vco_allows(mhz, limit, setting):
     assert pll.beside_mhz == pytest.approx(max(f for f in every if f <= limit))
 
 
+def test_second_clocks_come_slowest_first_and_end_with_the_fastest():
+    pll = Pll.at(25, 100)
+    every = pll.all_beside(50, 400 / 3)
+    speeds = [one.beside_mhz for one in every]
+    assert speeds == sorted(set(speeds)) and speeds[0] == 50 and {60, 75, 120} <= set(speeds)
+    assert speeds[-1] == pll.with_beside(400 / 3).beside_mhz
+    assert all(one.output_mhz == 100 and VCO[0] <= one.vco_mhz <= VCO[1] for one in every)
+
+
 @pytest.mark.parametrize("make, words", [
     (lambda: Pll.at(25, 114), "can make from 25 MHz, not 114; try 114.286"),
     (lambda: Pll.at(25, 450), "Output frequency must be 3.125 to 400 MHz, not 450"),

@@ -10,7 +10,7 @@ from gen.device import DEVICES, block_rams
 from gen.estimate import PlanTooLarge, check_fit, estimate_resources
 from gen.network import Network
 from gen.package import Package
-from gen.plan import FILL, ROUTED_LANES, Plan, PlanError, choose_lanes
+from gen.plan import FILL, ROUTED_LANES, Plan, PlanError, choose_lanes, choose_memory_clock
 from gen.schedule import check_lanes, make_schedule
 from hw.schedule import Lanes
 
@@ -179,6 +179,18 @@ def test_arrays_larger_than_any_routed_are_taken_only_when_asked_for():
     assert choose_lanes(net, "85f").count <= ROUTED_LANES
     assert choose_lanes(net, "85f", max_lanes=6144).count == 6144
     assert choose_lanes(net, "85f", target_fps=2500).count == 6144
+
+
+def test_the_memory_is_as_slow_as_costs_no_time():
+    clocks = [50.0, 66.7, 100.0, 133.3]
+    network = Network(20, 2, act_frac=1, res_bits=8, res_frac=2)
+    plan = Plan(Package.random(network, 1), Lanes(8, 4, 8, 4), "25f", memory_mhz=clocks[-1])
+    chosen = choose_memory_clock(plan, clocks)
+    cycles = [dataclasses.replace(plan, memory_mhz=mhz).cycles_per_frame for mhz in clocks]
+    slow = [n > 1.002 * cycles[-1] for n in cycles]
+    assert clocks.index(chosen) == slow.count(True) and 0 < slow.count(True) < len(clocks) - 1
+    stays = Plan(Package.random(Network(8, 1, side=8), 1), Lanes(2, 4, 4, 4), "85f")
+    assert choose_memory_clock(stays, clocks) == clocks[-1]
 
 
 def test_a_limit_below_the_smallest_array_names_it():
