@@ -18,6 +18,7 @@ from amaranth.lib.wiring import In, Out
 from hw.sdram import BURST, SdramController
 from hw.weights import PIECE_BITS
 
+from .crossing import Crossing
 from .protocol import LOAD_UNIT, padded
 
 __all__ = ["WeightSource", "WeightStore", "weight_source", "weights_crc"]
@@ -121,10 +122,9 @@ class WeightSource(wiring.Component):
         with m.Elif(arrived != last):
             m.d.sync += self.checked.eq(1)
 
-        m.submodules.crossing = crossing = fifo.AsyncFIFOBuffered(
-            width=PIECE_BITS, depth=CROSSING, w_domain="memory", r_domain="sync")
-        wiring.connect(m, store.pieces, crossing.w_stream)
-        wiring.connect(m, crossing.r_stream, wiring.flipped(self.pieces))
+        m.submodules.crossing = crossing = Crossing(PIECE_BITS)
+        wiring.connect(m, store.pieces, crossing.w)
+        wiring.connect(m, crossing.r, wiring.flipped(self.pieces))
         return m
 
 

@@ -1,0 +1,60 @@
+"""The queue between two clocks: every word once, in order, whatever the clocks and the stalls."""
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+
+from boards.crossing import SLOTS, Crossing
+from tests.streams import STALLS
+
+PERIODS = [(10.0, 7.5), (10.0, 10.1), (12.5, 7.62), (7.3, 20.0)]   # sync, memory, ns
+
+
+def run(unit, periods, words, stall_in, stall_out, seed=1):
+    rngs, got, times = [np.random.default_rng(seed + k) for k in range(2)], [], []
+
+    async def writer(ctx):
+        for word in words:
+            for _ in range(STALLS[stall_in](rngs[0])):
+                await ctx.tick("memory")
+            ctx.set(unit.w.payload, word)
+            ctx.set(unit.w.valid, 1)
+            await ctx.tick("memory").until(unit.w.ready)
+            ctx.set(unit.w.valid, 0)
+
+    async def reader(ctx):
+        cycle = 0
+        while len(got) < len(words):
+            cycle += 1
+            for _ in range(STALLS[stall_out](rngs[1])):
+                ctx.set(unit.r.ready, 0)
+                await ctx.tick()
+            ctx.set(unit.r.ready, 1)
+            _, _, valid, ready, word = await ctx.tick().sample(
+                unit.r.valid, unit.r.ready, unit.r.payload)
+            if valid and ready:
+                got.append(word)
+                times.append(cycle)
+
+    sim = Simulator(unit)
+    sim.add_clock(periods[0] * 1e-9)
+    sim.add_clock(periods[1] * 1e-9, domain="memory")
+    sim.add_testbench(writer)
+    sim.add_testbench(reader)
+    sim.run()
+    return got, times
+
+
+@pytest.mark.parametrize("stalls", [("never", "never"), ("bursts", "never"), ("never", "bursts"),
+                                    ("always", "bursts")])
+@pytest.mark.parametrize("periods", PERIODS)
+def test_every_word_arrives_once_and_in_order(periods, stalls):
+    words = np.random.default_rng(3).integers(0, 1 << 32, 40 * SLOTS).tolist()
+    assert run(Crossing(32), periods, words, *stalls)[0] == words
+
+
+def test_two_words_in_three_cycles_pass_without_waiting():
+    """What a memory at 133 MHz gives a pipeline at 100: a word every 15 ns."""
+    got, times = run(Crossing(32), (10.0, 15.0), list(range(200)), "never", "never")
+    assert got == list(range(200))
+    assert (times[-1] - times[20]) / (199 - 20) == pytest.approx(1.5, rel=0.02)
