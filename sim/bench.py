@@ -41,8 +41,8 @@ class WeightFeed:
     def step(self):
         """After a clock edge: True if a piece was taken by it."""
         taken = self.offered and self.ready.value == 1
-        # The chip reads ahead a little, not more.
-        self.due = min(self.due + self.pace, 8)
+        # A piece ahead at most: the plan counts on none, though a chip's queue holds some more.
+        self.due = min(self.due + self.pace, 2)
         if taken or not self.offered:
             offer = self.due >= 1 and not next(self.stalls)
             if offer:

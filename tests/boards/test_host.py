@@ -120,8 +120,8 @@ def test_late_answers_to_older_questions_are_skipped():
     (lambda frame, _: protocol.encode(Frame(Kind.ERROR, frame.sequence, bytes([Fault.BODY]))),
      "refused the question: the frame's payload arrived damaged"),
     (lambda frame, _: protocol.encode(Frame(Kind.ERROR, 0, b"\x63")), "reason 63, unknown"),
-    (lambda frame, _: protocol.encode(Frame(frame.kind + ANSWER, frame.sequence, b"\x02" * 40)),
-     "version 2 of the protocol, this program version 1"),
+    (lambda frame, _: protocol.encode(Frame(frame.kind + ANSWER, frame.sequence, b"\x03" * 40)),
+     "version 3 of the protocol, this program version 2"),
     (lambda frame, n: protocol.encode(Frame(frame.kind + ANSWER, frame.sequence, b"?" * 9))
      if n else good(frame, n), "held 9 bytes, not the 16 of 3 scores"),
 ], ids=["silent", "noise", "short", "damaged", "refused", "unknown reason", "other version",
