@@ -70,8 +70,9 @@ def design(plan, board, mhz=None, baud=BAUD):
                          f"of {board.name}; plan again with `python -m gen --board {board.name}`")
     try:
         mhz = mhz or plan.clock_mhz
-        pll = Pll.at(board.clock_mhz, mhz)
-        if plan.schedule.loads:
+        if not plan.schedule.loads:
+            pll = Pll.at(board.clock_mhz, mhz)
+        else:
             pll = board.clocks(mhz, plan.memory_mhz)
             if pll.beside_mhz / mhz < plan.memory_mhz / plan.clock_mhz - 1e-3:
                 raise ValueError(

@@ -1,6 +1,5 @@
 """The ECP5's PLL: dividers for a clock frequency, and the clock domain that it drives."""
 
-import math
 from dataclasses import dataclass, replace
 
 from amaranth import *
@@ -82,30 +81,25 @@ class Pll:
         return self.vco_mhz / self.beside
 
     def with_beside(self, limit_mhz):
-        """The same output, from the VCO that allows the fastest second one up to ``limit_mhz``; of
-        several the one nearest the middle of its range, or the faster."""
-        found = []
-        for post in range(DIVIDER[0], DIVIDER[1] + 1):
-            vco = self.output_mhz * post
-            beside = max(1, math.ceil(vco / limit_mhz - 1e-6))
-            if _within(vco, VCO) and beside <= DIVIDER[1]:
-                found.append(replace(self, post=post, beside=beside))
+        """The same output with the fastest second one up to ``limit_mhz``."""
+        found = self.all_beside(0, limit_mhz)
         if not found:
             raise ValueError(f"Second output must be at least {VCO[0] / DIVIDER[1]:g} MHz, "
                              f"not {limit_mhz:g}")
-        return max(found, key=lambda pll: (round(pll.beside_mhz, 6),
-                                           -abs(pll.vco_mhz - sum(VCO) / 2), pll.vco_mhz))
+        return found[-1]
 
     def all_beside(self, low_mhz, high_mhz):
-        """Every setting for the same output with a second one in this range, slowest first, one
-        for each frequency."""
-        found = {}
+        """Every setting for the same output with a second one in this range, slowest first; of
+        several for one frequency the VCO nearest the middle of its range, or the faster."""
+        found = []
         for post in range(DIVIDER[0], DIVIDER[1] + 1):
             vco = self.output_mhz * post
             for beside in range(DIVIDER[0], DIVIDER[1] + 1) if _within(vco, VCO) else ():
                 if _within(vco / beside, (low_mhz, high_mhz)):
-                    found[round(vco / beside, 6)] = replace(self, post=post, beside=beside)
-        return [found[mhz] for mhz in sorted(found)]
+                    found.append(replace(self, post=post, beside=beside))
+        found.sort(key=lambda pll: (-abs(pll.vco_mhz - sum(VCO) / 2), pll.vco_mhz))
+        best = {round(pll.beside_mhz, 6): pll for pll in found}
+        return [best[mhz] for mhz in sorted(best)]
 
     @classmethod
     def settings(cls, input_mhz):

@@ -76,7 +76,7 @@ def estimate_resources(schedule):
             + 2 * step + tables + 3500)
     tree = sum((lanes.inputs >> k) * (schedule.act_bits + k)
                for k in range(1, ceil_log2(lanes.inputs) + 1))
-    bits = lanes.groups * lanes.inputs * lanes.result_channels   # of weights in a cycle
+    bits = lanes.inputs * lanes.outputs   # of weights in a cycle
     streamed = 2 * bits if schedule.loads else 0
     ff = (dots * (tree + 2 * schedule.acc_bits) + (lanes.groups + 2) * step
           + units * (schedule.acc_bits * 4 + 9 * width) + word * (1 + lanes.groups)

@@ -211,13 +211,13 @@ def _streaming(candidates, pace):
 
 
 def choose_memory_clock(plan, clocks):
-    """The slowest of ``clocks``, in MHz from slowest to fastest, at which a frame of ``plan`` takes
-    as long as at the fastest: it's the easiest to route."""
+    """The slowest of ``clocks``, in MHz from slowest to fastest, at which a frame takes as long as
+    in ``plan``, whose memory runs at the fastest: it's the easiest to route."""
     def cycles(mhz):
         return replace(plan, memory_mhz=mhz).cycles_per_frame
     if not plan.schedule.loads:
         return clocks[-1]
-    most = (1 + SLOWER) * cycles(clocks[-1])
+    most = (1 + SLOWER) * plan.cycles_per_frame
     return clocks[bisect_left(clocks, True, hi=len(clocks) - 1,
                               key=lambda mhz: cycles(mhz) <= most)]
 

@@ -73,9 +73,8 @@ class WeightHop(wiring.Component):
         with m.If(mine):
             m.d.sync += word.eq(Cat(word, self.x.piece)[PIECE_BITS:])
         # A register on the way to the block RAMs, which may lie far off.
-        w_addr = delayed(m, self.x.addr, 1)
         m.d.comb += [ram.w_en.eq(delayed(m, write, 1, state=True)),
-                     ram.w_addr.eq(delayed(m, w_addr, 1)), ram.w_data.eq(delayed(m, word, 1)),
+                     ram.w_addr.eq(delayed(m, self.x.addr, 2)), ram.w_data.eq(delayed(m, word, 1)),
                      ram.r_addr.eq(self.addr), self.data.eq(ram.r_data)]
         return m
 

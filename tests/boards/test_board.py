@@ -18,7 +18,6 @@ from boards.identity import identity_of
 from boards.protocol import ANSWER, Fault, Frame, Kind
 from boards.virtual import VirtualBoard
 from sim.golden import Golden
-from sim.verilator import ToolError, check_compiler, find
 from tests.boards import tiny
 
 PATIENCE = 200_000  # cycles: longer than the program waits for a byte, shorter than a test
@@ -36,12 +35,7 @@ def golden(plan):
 
 
 @pytest.fixture(scope="module")
-def port(plan, tmp_path_factory):
-    try:
-        find()
-        check_compiler()
-    except ToolError as error:
-        pytest.skip(str(error))
+def port(plan, verilator, tmp_path_factory):
     with VirtualBoard(plan.create(), identity_of(plan, 100), tmp_path_factory.mktemp("virtual"),
                       patience=PATIENCE) as board:
         yield board.port

@@ -18,7 +18,6 @@ from boards.ulx3s import Board as Kit
 from boards.virtual import VirtualBoard, main
 from boards.weights import weight_source, weights_crc
 from sim.golden import Golden
-from sim.verilator import ToolError, check_compiler, find
 from tests.boards import tiny
 from tests.hw.tiny import unused
 from tests.streams import idle, simulate
@@ -266,13 +265,8 @@ def weights(plan, tmp_path_factory):
 
 
 @pytest.fixture
-def board(plan, tmp_path_factory):
+def board(plan, verilator, tmp_path_factory):
     """``board(flash)`` is the port of a board that was just switched on; compiled once."""
-    try:
-        find()
-        check_compiler()
-    except ToolError as error:
-        pytest.skip(str(error))
     running = []
 
     def switch_on(flash):

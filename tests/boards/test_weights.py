@@ -17,7 +17,6 @@ from boards.weights import WeightSource, weight_source
 from gen.build import write_build
 from hw.sdram import PARTS, common_part
 from sim.golden import Golden
-from sim.verilator import ToolError, check_compiler, find
 from tests.boards import tiny
 
 KIT = Kit.named("ulx3s-25f")
@@ -37,13 +36,8 @@ def weights(plan):
 
 
 @pytest.fixture
-def port(plan, tmp_path_factory):
+def port(plan, verilator, tmp_path_factory):
     """A board that was just switched on; compiled once."""
-    try:
-        find()
-        check_compiler()
-    except ToolError as error:
-        pytest.skip(str(error))
     folder = tmp_path_factory.getbasetemp() / "streamed"
     with VirtualBoard(plan.create(), identity_of(plan, 100), folder, patience=200_000,
                       weights=weight_source(plan, KIT, plan.memory_mhz)) as board:

@@ -1,0 +1,13 @@
+import pytest
+
+from sim.verilator import ToolError, check_compiler, find
+
+
+@pytest.fixture(scope="session")
+def verilator():
+    """What a virtual board is made with; skips with the reason where it's missing."""
+    try:
+        find()
+        check_compiler()
+    except ToolError as error:
+        pytest.skip(str(error))
