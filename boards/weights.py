@@ -25,7 +25,9 @@ __all__ = ["WeightSource", "WeightStore", "weight_source", "weights_crc"]
 
 WORD_BITS = 16  # of the SDRAM
 CRC = catalog.CRC32_ISO_HDLC(data_width=WORD_BITS)
-CROSSING = 16   # places of the queues between the clocks: more than are on their way at a time
+QUESTION_SLOTS = 8
+PIECE_SLOTS = 16
+ON_THEIR_WAY = 4  # pieces at most, of the words that come after the queue has said to wait
 
 
 def weights_crc(weights):
@@ -97,17 +99,18 @@ class WeightSource(wiring.Component):
         store = self.store
         wiring.connect(m, store.pins, wiring.flipped(self.pins))
 
-        # A register on either side: the queue's own logic is deep enough.
-        m.submodules.questions = questions = fifo.AsyncFIFO(
-            width=11, depth=CROSSING, w_domain="sync", r_domain="memory")
-        asked, taken = Signal(11), Signal(11)
-        m.d.sync += asked.eq(Cat(self.bytes.payload, self.bytes.valid, self.begin, self.check))
-        m.d.memory += taken.eq(Cat(questions.r_data[:8],
-                                   questions.r_data[8:] & questions.r_rdy.replicate(3)))
+        # Bytes are cycles apart, so the queue is never full.
+        m.submodules.questions = questions = DomainRenamer(
+            {"memory": "sync", "sync": "memory"})(Crossing(11, QUESTION_SLOTS))
+        taken = questions.r.payload
+        m.d.sync += [
+            questions.w.payload.eq(Cat(self.bytes.payload, self.bytes.valid, self.begin,
+                                       self.check)),
+            questions.w.valid.eq(self.bytes.valid | self.begin | self.check)]
         m.d.comb += [
-            questions.w_data.eq(asked), questions.w_en.eq(asked[8:].any()),
-            questions.r_en.eq(1), store.bytes.payload.eq(taken[:8]),
-            Cat(store.bytes.valid, store.begin, store.check).eq(taken[8:]),
+            questions.r.ready.eq(1), store.bytes.payload.eq(taken[:8]),
+            Cat(store.bytes.valid, store.begin, store.check).eq(
+                taken[8:] & questions.r.valid.replicate(3)),
             store.expected.eq(self.expected)]
 
         # A verdict is there when the toggle behind it arrives.
@@ -122,15 +125,17 @@ class WeightSource(wiring.Component):
         with m.Elif(arrived != last):
             m.d.sync += self.checked.eq(1)
 
-        m.submodules.crossing = crossing = Crossing(PIECE_BITS)
+        m.submodules.crossing = crossing = Crossing(PIECE_BITS, PIECE_SLOTS, ON_THEIR_WAY)
         wiring.connect(m, store.pieces, crossing.w)
+        m.d.comb += store.room.eq(crossing.room)
         wiring.connect(m, crossing.r, wiring.flipped(self.pieces))
         return m
 
 
 class WeightStore(wiring.Component):
     """The part of a :class:`WeightSource` on the memory's clock, here called ``sync``; parameters
-    and members as there."""
+    and members as there, but that pieces don't wait: when ``room`` is low at most
+    ``ON_THEIR_WAY`` come."""
 
     def __init__(self, part, memory_mhz, size, read_delay=2):
         whole = size + -size % LOAD_UNIT
@@ -140,7 +145,8 @@ class WeightStore(wiring.Component):
         self.part = part
         self.count, self.whole_count = 8 * size // WORD_BITS, 8 * whole // WORD_BITS
         self.controller = SdramController(part, memory_mhz, read_delay)
-        super().__init__({**QUESTION, "pieces": Out(stream.Signature(PIECE_BITS)),
+        super().__init__({**QUESTION, "room": In(1),
+                          "pieces": Out(stream.Signature(PIECE_BITS, always_ready=True)),
                           "pins": Out(self.controller.pins.signature)})
 
     def elaborate(self, platform):
@@ -166,13 +172,18 @@ class WeightStore(wiring.Component):
                              target.eq(Cat(offset, self.bytes.payload)[9:]),
                              place.eq(place + half)]
 
-        # Whole bursts only.
-        writing, sent = Signal(), Signal(range(BURST))
+        # Whole bursts only, so the queue has a word while one is being written. The memory takes
+        # one in every other cycle at most: time to go on to the next.
+        writing, burst, empty = Signal(), Signal(), Signal(init=1)
+        sent, popped = Signal(range(BURST)), Signal()
+        m.d.sync += [burst.eq((queue.level >= BURST) & ~writing & ~popped),
+                     popped.eq(chip.data.valid & chip.data.ready),
+                     empty.eq(~writing & (queue.level == 0))]
         m.d.comb += [
             chip.write.payload.address.eq(target), chip.write.payload.count.eq(BURST),
-            chip.write.valid.eq(~writing & (queue.level >= BURST)),
-            chip.data.payload.eq(queue.r_data), chip.data.valid.eq(writing & queue.r_rdy),
-            queue.r_en.eq(writing & chip.data.ready)]
+            chip.write.valid.eq(~writing & burst),
+            chip.data.payload.eq(queue.r_data), chip.data.valid.eq(writing),
+            queue.r_en.eq(popped)]
         with m.If(chip.write.valid & chip.write.ready):
             m.d.sync += [writing.eq(1), target.eq(target + BURST)]
         with m.If(chip.data.valid & chip.data.ready):
@@ -180,57 +191,57 @@ class WeightStore(wiring.Component):
             with m.If(sent == BURST - 1):
                 m.d.sync += writing.eq(0)
 
-        # Reading: everything in one command, once for the CRC, then over and over.
+        # Reading: everything in one command, once for the CRC, then over and over. A word waits in
+        # a register first.
         m.submodules.crc = crc = CRC.create()
-        left, arrived = Signal(range(self.whole_count + 1)), Signal()
-        word, low_half = Signal(WORD_BITS), Signal(WORD_BITS)
-        upper, padding, final = Signal(), Signal(), Signal()
-        with m.If(self.pieces.ready):
-            m.d.sync += self.pieces.valid.eq(0)
+        left, final, padding, upper = (Signal(range(self.whole_count + 1)), Signal(), Signal(),
+                                       Signal())
+        arrived, word, low_half = Signal(), Signal(WORD_BITS), Signal(WORD_BITS)
+        start, right, giving, same = Signal(), Signal(), Signal(), Signal(4)
         m.d.comb += [chip.read.payload.address.eq(0), chip.read.payload.count.eq(self.whole_count),
-                     crc.data.eq(word), crc.valid.eq(arrived)]
-        m.d.sync += [arrived.eq(0), word.eq(chip.words.payload)]
+                     chip.words.ready.eq(self.room), crc.start.eq(start), crc.data.eq(word),
+                     crc.valid.eq(arrived)]
+        m.d.sync += [arrived.eq(chip.words.valid & self.room), word.eq(chip.words.payload),
+                     start.eq(0), self.pieces.valid.eq(0), right.eq(same.all()),
+                     same.eq(Cat(crc.crc.word_select(k, 8) == self.expected.word_select(k, 8)
+                                 for k in range(4)))]
+        with m.If(arrived):
+            # Two words make a piece; the zeros that fill the last burst make none.
+            m.d.sync += [left.eq(left - 1), final.eq(left == 2), low_half.eq(word),
+                         upper.eq(~upper & ~padding),
+                         padding.eq(left <= self.whole_count - self.count + 1),
+                         self.pieces.payload.eq(Cat(low_half, word)),
+                         self.pieces.valid.eq(giving & upper & ~padding)]
         with m.FSM():
             with m.State("idle"):
-                m.d.comb += crc.start.eq(1)
                 with m.If(self.check):
-                    m.d.sync += self.checked.eq(0)
+                    m.d.sync += [self.checked.eq(0), start.eq(1)]
                     m.next = "ask"
             with m.State("ask"):
                 m.d.sync += left.eq(self.whole_count)
-                m.d.comb += chip.read.valid.eq(~writing & (queue.level == 0))
+                m.d.comb += chip.read.valid.eq(empty)
                 with m.If(chip.read.valid & chip.read.ready):
                     m.next = "read"
             with m.State("read"):
-                m.d.comb += chip.words.ready.eq(1)
-                with m.If(chip.words.valid):
-                    m.d.sync += [left.eq(left - 1), arrived.eq(1)]
-                    with m.If(left == 1):
-                        m.next = "judge"
+                with m.If(arrived & final):
+                    m.next = "add"
+            with m.State("add"):                    # the last word is in the CRC,
+                m.next = "compare"
+            with m.State("compare"):                # which is compared byte by byte,
+                m.next = "agree"
+            with m.State("agree"):                  # then altogether
+                m.next = "judge"
             with m.State("judge"):
-                with m.If(~arrived):                # the last word is in the CRC
-                    m.d.sync += [self.checked.eq(1), self.good.eq(crc.crc == self.expected)]
-                    m.next = "idle"
-                    with m.If(crc.crc == self.expected):
-                        m.next = "again"
+                m.d.sync += [self.checked.eq(1), self.good.eq(right)]
+                m.next = "idle"
+                with m.If(right):
+                    m.next = "again"
             with m.State("again"):
-                m.d.sync += [left.eq(self.whole_count), padding.eq(0), final.eq(0)]
+                m.d.sync += [left.eq(self.whole_count), padding.eq(0), upper.eq(0), giving.eq(1)]
                 m.d.comb += chip.read.valid.eq(1)
                 with m.If(chip.read.ready):
                     m.next = "give"
             with m.State("give"):
-                # Two words make a piece; the zeros that fill the last burst make none. A piece is
-                # gone before the next one's second word comes, so no ready waits for another.
-                taken = Signal()
-                m.d.comb += [chip.words.ready.eq(padding | ~upper | ~self.pieces.valid),
-                             taken.eq(chip.words.valid & chip.words.ready)]
-                with m.If(taken):
-                    m.d.sync += [left.eq(left - 1), low_half.eq(chip.words.payload),
-                                 upper.eq(~upper & ~padding), final.eq(left == 2),
-                                 padding.eq(left <= self.whole_count - self.count + 1)]
-                    with m.If(upper & ~padding):
-                        m.d.sync += [self.pieces.valid.eq(1),
-                                     self.pieces.payload.eq(Cat(low_half, chip.words.payload))]
-                    with m.If(final):
-                        m.next = "again"
+                with m.If(arrived & final):
+                    m.next = "again"
         return m

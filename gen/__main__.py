@@ -16,7 +16,7 @@ from .device import DEVICES
 from .estimate import PlanTooLarge, check_fit, estimate_resources
 from .network import ACT_BITS, Network
 from .package import Package, PackageError, shipped
-from .plan import Plan, PlanError, choose_lanes, choose_memory_clock
+from .plan import BATCHES, Plan, PlanError, choose_batch, choose_lanes, choose_memory_clock
 from .schedule import check_lanes
 
 DEPTH = 20
@@ -60,6 +60,8 @@ def _parser():
     parser.add_argument("--act-bits", type=int, metavar="B",
                         help=f"activation bits, one of {', '.join(map(str, ACT_BITS))}, "
                              f"with --random-weights (default 4)")
+    parser.add_argument("--res-bits", type=int, metavar="B",
+                        help="residual bits, with --random-weights (default 12)")
     parser.add_argument("--board", default="ulx3s", choices=sorted(BOARDS),
                         help="default ulx3s, which is ulx3s-85f")
     parser.add_argument("--target-fps", type=_positive, metavar="FPS",
@@ -71,6 +73,9 @@ def _parser():
     parser.add_argument("--weight-words", type=int, metavar="N",
                         help="words of a group's weight memory; what doesn't fit is streamed "
                              "(default: what the device has room for)")
+    parser.add_argument("--batch", type=int, choices=BATCHES,
+                        help="frames that share streamed weights: two make more frames a second, "
+                             "and wait longer for their scores (default: what makes more)")
     parser.add_argument("--clock-mhz", type=_positive, default=100.0,
                         help="pipeline clock (default 100)")
     parser.add_argument("--memory-mhz", type=_positive, metavar="MHZ",
@@ -80,12 +85,14 @@ def _parser():
 
 
 def _package(args):
-    only_random = {"--classes": args.classes, "--side": args.side, "--act-bits": args.act_bits}
+    only_random = {"--classes": args.classes, "--side": args.side, "--act-bits": args.act_bits,
+                   "--res-bits": args.res_bits}
     given = {name: value for name, value in only_random.items() if value is not None}
     if args.random_weights is not None:
         if args.width is None:
             raise PlanError("--random-weights needs --width")
-        fields = {"classes": args.classes, "side": args.side, "act_bits": args.act_bits}
+        fields = {"classes": args.classes, "side": args.side, "act_bits": args.act_bits,
+                  "res_bits": args.res_bits}
         network = Network(args.depth or DEPTH, args.width,
                           **{name: value for name, value in fields.items() if value is not None})
         return Package.random(network, args.random_weights)
@@ -95,7 +102,8 @@ def _package(args):
     package = Package.load(path)
     network = package.network
     has = {"--classes": network.classes, "--side": network.side,
-           "--act-bits": network.act_bits, "--width": network.width, "--depth": network.depth}
+           "--act-bits": network.act_bits, "--res-bits": network.res_bits,
+           "--width": network.width, "--depth": network.depth}
     given |= {name: value for name, value in
               (("--width", args.width), ("--depth", args.depth)) if value is not None}
     for name, value in given.items():
@@ -118,7 +126,8 @@ def _lanes(args, network, device, memory_mhz):
     if args.lanes and not args.lanes.isdecimal():
         raise PlanError(f"--lanes must be a number or four, P,CS,M,CR, not {args.lanes}")
     return choose_lanes(network, device, args.target_fps,
-                        int(args.lanes) if args.lanes else None, args.clock_mhz, memory_mhz)
+                        int(args.lanes) if args.lanes else None, args.clock_mhz, memory_mhz,
+                        (args.batch,) if args.batch else BATCHES)
 
 
 def main(argv=None):
@@ -139,7 +148,9 @@ def main(argv=None):
         device = board.size
         memory_mhz = board.clocks(args.clock_mhz, args.memory_mhz).beside_mhz
         plan = Plan(package, _lanes(args, package.network, device, memory_mhz), device,
-                    args.clock_mhz, args.weight_words, memory_mhz)
+                    args.clock_mhz, args.weight_words, memory_mhz, args.batch or 1)
+        if args.batch is None:
+            plan = choose_batch(plan)
         if args.memory_mhz is None:
             memory_mhz = choose_memory_clock(plan, board.memory_clocks(args.clock_mhz))
             plan = replace(plan, memory_mhz=memory_mhz)
@@ -164,9 +175,10 @@ def main(argv=None):
           f"{args.clock_mhz * 1e6 / plan.cycles_per_frame:,.0f} fps at {args.clock_mhz:g} MHz "
           f"(estimate)")
     if plan.schedule.loads:
-        print(f"  weights   {plan.residency.bits:,} bits streamed a frame, "
+        print(f"  weights   {plan.streamed_bits:,} bits streamed a frame, "
               f"{len(plan.schedule.loads)} of {len(plan.schedule.layers)} passes; "
-              f"{plan.residency.stalls:,} cycles wait for them (SDRAM at {memory_mhz:.1f} MHz)")
+              f"{plan.stall_cycles:,} cycles wait for them (SDRAM at {memory_mhz:.1f} MHz"
+              f"{', two frames at a time' if plan.batch == 2 else ''})")
     print(f"  resources {need['comb']:,} COMB, {need['ff']:,} FF, {need['ebr']} EBR, "
           f"{need['dsp']} DSP of the {device.upper()} (estimate)")
     step(3, f"{args.out} written")

@@ -38,11 +38,11 @@ def _memories(schedule):
     """``(name, width, depth, copies)`` of every block RAM memory."""
     lanes = schedule.lanes
     columns = lanes.pixels + 2
-    constants = sum(layer.out_groups for layer in schedule.layers) * lanes.groups
     return [
         ("weights", lanes.weight_bits, schedule.weight_depth, lanes.weight_memories),
-        ("constants", lanes.result_channels * (schedule.acc_bits + 2), constants, 1),
-        ("maps", lanes.result_channels * schedule.act_bits, 2 * schedule.map_words,
+        ("constants", lanes.result_channels * (schedule.acc_bits + 2),
+         schedule.constant_words, 1),
+        ("maps", lanes.result_channels * schedule.act_bits, schedule.map_depth,
          columns * lanes.subslices),
         ("residual", lanes.result_channels * (schedule.res_bits + STORED_EXTRA_BITS),
          schedule.residual_depth, lanes.pixels + 1),

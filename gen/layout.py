@@ -65,19 +65,20 @@ def contents(package, schedule):
     """The :class:`hw.pipeline.Contents` of a package on a schedule."""
     lanes, network = schedule.lanes, package.network
     layers = [(layer, _pass_weights(package, layer, lanes)) for layer in schedule.layers]
-    streamed = {load.layer for load in schedule.loads}
-    resident = max((layer.weights + layer.weight_words for k, layer in enumerate(schedule.layers)
-                    if k not in streamed), default=0)
+    loaded, streamed = {load.layer for load in schedule.loads}, schedule.streamed
+    resident = max((layer.weights + layer.weight_words for layer in schedule.layers
+                    if layer.part not in streamed), default=0)
     inversions = np.zeros((lanes.weight_memories, resident, lanes.weight_bits), bool)
     stream = [np.zeros(0, np.uint32)]
     for k, (layer, weights) in enumerate(layers):
         words = _layer_inversions(weights, layer, lanes)
-        if k in streamed:
+        if k in loaded:
             stream.append(_pieces(words, pieces(schedule)))
-        else:
+        elif layer.part not in streamed:
             inversions[:, layer.weights:layer.weights + layer.weight_words] = words
     constants = np.concatenate(
-        [_layer_constants(network, weights, layer, schedule.digits) for layer, weights in layers])
+        [_layer_constants(network, weights, layer, schedule.digits) for layer, weights in layers
+         if not layer.frame])
     # Wide enough for any weights: a new network of the same plan fits the same gateware.
     bits = max(schedule.acc_bits, max(layer.shift for layer in schedule.layers) - 1) + 2
     rows = constants.reshape(-1, lanes.result_channels)
@@ -99,7 +100,7 @@ def pass_name(layer, lanes):
 def weight_map(network, schedule):
     """Manifest of the init files, JSON-ready: which layer and bits lie where."""
     lanes = schedule.lanes
-    streamed = [schedule.layers[load.layer] for load in schedule.loads]
+    loaded = [schedule.layers[load.layer] for load in schedule.loads]
     return {
         "bit": "1 where the weight is -1",
         "weights": {
@@ -112,19 +113,20 @@ def weight_map(network, schedule):
             "input": "slice * slice_channels + channel",
             "layers": {pass_name(layer, lanes): {
                 "first": layer.weights, "out_groups": layer.out_groups, "slices": layer.slices,
-                "streamed": layer in streamed} for layer in schedule.layers}},
+                "streamed": layer in loaded}
+                for layer in schedule.layers if not layer.frame}},
         **({"stream": {
             "files": [STREAM],
             "piece": f"{PIECE_BITS} bits, little endian; pieces of a word, lowest first, of file "
                      "0, 1, ..., then the next address",
-            "layers": {pass_name(layer, lanes): (layer.weight_words * lanes.weight_memories
-                                                 * pieces(schedule))
-                       for layer in streamed}}} if streamed else {}),
+            "layers": {pass_name(layer, lanes) + " again" * layer.frame:
+                       layer.weight_words * lanes.weight_memories * pieces(schedule)
+                       for layer in loaded}}} if loaded else {}),
         "constants": {
             "files": ["constants.hex"],
             "word": "address = first + output // result_channels",
             "layers": {pass_name(layer, lanes): {"first": layer.constants}
-                       for layer in schedule.layers}},
+                       for layer in schedule.layers if not layer.frame}},
         "head": {
             "files": ["head.hex"],
             "word": "address = class * (features / result_channels) + channel // result_channels",

@@ -18,10 +18,11 @@ from .device import DEVICES
 from .estimate import PlanTooLarge, check_fit, estimate_resources
 from .layout import contents, pass_name
 from .package import Package, PackageError
-from .residency import SLOWER, fewest_cycles, least_words, piece_cycles, place_weights, weight_room
-from .schedule import check_lanes, make_schedule
+from .residency import SLOWER, least_words, piece_cycles, place_weights, weight_room
+from .schedule import check_lanes, in_rounds, make_schedule
 
-__all__ = ["FORMAT", "Plan", "PlanError", "choose_lanes", "choose_memory_clock"]
+__all__ = ["BATCHES", "FORMAT", "Plan", "PlanError", "choose_batch", "choose_lanes",
+           "choose_memory_clock"]
 
 FORMAT = "signstream-plan"
 VERSION = 1
@@ -29,7 +30,9 @@ VERSION = 1
 # beyond them place and route takes very long and hasn't met 100 MHz yet.
 FILL = 0.75
 ROUTED_LANES = 3072
+ALIKE = 0.01       # share of a frame's cycles by which arrays may differ and be called alike
 TRIALS = 4         # arrays whose streaming is planned in full, a second each
+BATCHES = 1, 2     # frames of a round
 PIXELS, SLICES, RESULTS = (8, 4, 2), (4, 8, 16, 32), (4, 8, 16)
 
 
@@ -44,7 +47,8 @@ class Plan:
     ``create`` makes the gateware; ``save`` and ``load`` keep a plan in a build folder as
     ``plan.json`` beside ``package.safetensors``. ``clock_mhz`` is the pipeline's, ``memory_mhz``
     that of the memory chip which weights are streamed from (by default the same); what matters of
-    both here is their ratio.
+    both here is their ratio. ``batch`` are the frames that share the streamed weights of the last
+    group of blocks, see :func:`.schedule.in_rounds`.
     """
 
     package: Package
@@ -53,6 +57,7 @@ class Plan:
     clock_mhz: float = 100.0
     weight_words: int = None
     memory_mhz: float = None
+    batch: int = 1
 
     @property
     def network(self):
@@ -66,7 +71,7 @@ class Plan:
         Raises :class:`PlanTooLarge` where a pass's weights don't fit the weight memories.
         """
         return _residency(self.network, self.lanes, DEVICES[self.device], self.weight_words,
-                          self.piece_cycles)
+                          self.piece_cycles, self.batch)
 
     @property
     def piece_cycles(self):
@@ -90,15 +95,29 @@ class Plan:
 
     @property
     def cycles_per_frame(self):
-        """Clock cycles from one frame to the next, frames back to back."""
-        return self.residency.cycles
+        """Clock cycles a frame, frames back to back: an integer, or half of an odd one."""
+        cycles = self.residency.cycles
+        return cycles / self.batch if cycles % self.batch else cycles // self.batch
+
+    @property
+    def streamed_bits(self):
+        """Bits of weights that are streamed for a frame."""
+        return self.residency.bits // self.batch
+
+    @property
+    def stall_cycles(self):
+        """Clock cycles of a frame that wait for weights."""
+        return self.residency.stalls // self.batch
 
     @property
     def latency_cycles(self):
-        """Clock cycles from the first pixel taken to the last score given, nothing waiting."""
-        first_gap = self.schedule.layers[0].gap
+        """Clock cycles from the first pixel taken to the last score given, nothing waiting: of the
+        first frame of a round."""
+        layers = self.schedule.layers
+        last = max(index for index, layer in enumerate(layers) if not layer.frame)
+        behind = sum(layer.gap + layer.cycles for layer in layers[last + 1:])
         drain = ARRAY_DELAY + emit_latency(self.schedule) + self.lanes.groups - 1
-        return (load_cycles(self.schedule) + self.cycles_per_frame - first_gap + drain
+        return (load_cycles(self.schedule) + self.residency.cycles - behind - layers[0].gap + drain
                 + CODES_DELAY + head_cycles(self.schedule))
 
     @property
@@ -119,6 +138,8 @@ class Plan:
     def _fields(self):
         chosen = {name: getattr(self, name) for name in ("weight_words", "memory_mhz")
                   if getattr(self, name) is not None}
+        if self.batch != 1:
+            chosen["batch"] = self.batch
         return {"format": FORMAT, "version": VERSION, "network": self.network.name,
                 "device": self.device, "clock_mhz": self.clock_mhz,
                 **asdict(self.lanes), **chosen, "package": self.package.digest}
@@ -130,7 +151,7 @@ class Plan:
             "lanes": self.lanes.count, "cycles_per_frame": self.cycles_per_frame,
             "latency_cycles": self.latency_cycles, "lane_busy": self.lane_busy,
             "resources": estimate_resources(self.schedule),
-            "stall_cycles": self.residency.stalls, "streamed_bits": self.residency.bits,
+            "stall_cycles": self.stall_cycles, "streamed_bits": self.streamed_bits,
             "streamed_layers": [pass_name(self.schedule.layers[load.layer], self.lanes)
                                 for load in self.schedule.loads],
             "accumulator_bits": self.schedule.acc_bits,
@@ -164,20 +185,21 @@ class Plan:
             raise PlanError(f"{error}; generate it again") from None
         lanes = Lanes(**{name: fields[name] for name in Lanes.__dataclass_fields__})
         plan = cls(package, lanes, fields["device"], fields["clock_mhz"],
-                   fields.get("weight_words"), fields.get("memory_mhz"))
+                   fields.get("weight_words"), fields.get("memory_mhz"), fields.get("batch", 1))
         if plan.digest != fields["digest"]:
             raise PlanError(f"{folder} holds a plan for another package or release; "
                             f"generate it again")
         return plan
 
 
-def _residency(network, lanes, device, weight_words, pace):
+def _residency(network, lanes, device, weight_words, pace, batch):
     schedule = make_schedule(network, lanes)
-    room = weight_room(schedule, device) if weight_words is None else weight_words
-    residency = place_weights(schedule, room, pace)
+    rounds = in_rounds(schedule) if batch == 2 else schedule
+    room = weight_room(rounds, device) if weight_words is None else weight_words
+    residency = place_weights(schedule, room, pace, batch)
     if residency is None:
         if weight_words is None:
-            check_fit(schedule, device, network.name)
+            check_fit(rounds, device, network.name)
         raise PlanTooLarge(f"{network.name} needs weight memories of at least "
                            f"{least_words(schedule):,} words on this array, not {room:,}")
     return residency
@@ -199,15 +221,33 @@ def _candidates(network):
 
 
 def _streaming(candidates, pace):
-    """``(lanes, cycles, resources)`` of the most promising arrays that stream weights."""
+    """``(lanes, cycles, resources)`` of the most promising arrays that stream weights; cycles of a
+    frame."""
     found = []
-    for fewest, _, lanes, schedule, room in sorted(candidates, key=lambda entry: entry[:2]):
-        if len(found) == TRIALS or found and fewest >= min(cycles for _, cycles, _ in found):
+    for fewest, _, lanes, schedule, rooms in sorted(candidates, key=lambda entry: entry[:2]):
+        least = min((cycles for _, cycles, _ in found), default=fewest)
+        if len(found) == TRIALS or fewest > (1 + ALIKE) * least:
             break
-        residency = place_weights(schedule, room, pace)
-        if residency is not None:
-            found.append((lanes, residency.cycles, estimate_resources(residency.schedule)))
+        ways = [(residency.cycles / batch, residency)
+                for batch, room in rooms.items()
+                for residency in [place_weights(schedule, room, pace, batch)] if residency]
+        if ways:
+            cycles, residency = min(ways, key=lambda way: way[0])
+            found.append((lanes, cycles, estimate_resources(residency.schedule)))
     return found
+
+
+def choose_batch(plan):
+    """The plan with frames in rounds of two where that saves cycles, else one by one."""
+    if not plan.schedule.loads:
+        return plan
+    try:
+        pairs = replace(plan, batch=2)
+        if pairs.cycles_per_frame * (1 + SLOWER) < plan.cycles_per_frame:
+            return pairs
+    except PlanTooLarge:
+        pass
+    return plan
 
 
 def choose_memory_clock(plan, clocks):
@@ -223,14 +263,14 @@ def choose_memory_clock(plan, clocks):
 
 
 def choose_lanes(network, device, target_fps=None, max_lanes=None, clock_mhz=100.0,
-                 memory_mhz=None):
+                 memory_mhz=None, batches=BATCHES):
     """The array for a network on a device.
 
-    Without a target, the one with the highest frame rate that fills no more than ``FILL`` of the
-    LUT sites and has at most ``max_lanes``, by default ``ROUTED_LANES``; with one, the smallest
-    that reaches it. Arrays that keep all weights on the chip go before those that stream some.
-    Raises :class:`PlanTooLarge` where none
-    fits, :class:`PlanError` where none reaches the target.
+    Without a target, the one with the highest frame rate, or nearly that and less logic, that fills
+    no more than ``FILL`` of the LUT sites and has at most ``max_lanes``, by default
+    ``ROUTED_LANES``; with one, the smallest that reaches it. Arrays that keep all weights on the
+    chip go before those that stream some. Raises :class:`PlanTooLarge` where none fits,
+    :class:`PlanError` where none reaches the target.
     """
     device, pace = DEVICES[device], piece_cycles(clock_mhz, memory_mhz or clock_mhz)
     fitting, streaming, refused = [], [], []
@@ -247,8 +287,9 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, clock_mhz=100
         elif schedule.weight_depth <= room:
             fitting.append((lanes, schedule.cycles, need))
         else:
-            streaming.append((fewest_cycles(schedule, room, pace), need["comb"], lanes, schedule,
-                              room))
+            rooms = {batch: weight_room(in_rounds(schedule), device) if batch == 2 else room
+                     for batch in batches}
+            streaming.append((schedule.cycles, need["comb"], lanes, schedule, rooms))
     # Where all weights can stay, nobody wants to load any.
     fitting = fitting or _streaming(streaming, pace)
     if not fitting:
@@ -260,7 +301,10 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, clock_mhz=100
         raise PlanTooLarge(f"{network.name} fills more than {FILL:.0%} of the "
                            f"{device.name.upper()}'s LUT sites")
     if target_fps is None:
-        return min(fitting, key=lambda entry: (entry[1], entry[2]["comb"]))[0]
+        # Logic isn't worth a cycle in a hundred.
+        most = (1 + ALIKE) * min(cycles for _, cycles, _ in fitting)
+        return min((entry for entry in fitting if entry[1] <= most),
+                   key=lambda entry: (entry[2]["comb"], entry[1]))[0]
     fast = [entry for entry in fitting if clock_mhz * 1e6 / entry[1] >= target_fps]
     if not fast:
         best = max(clock_mhz * 1e6 / entry[1] for entry in fitting)

@@ -8,6 +8,7 @@ for the fewest cycles.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from hw.issue import ARRAY_DELAY
 from hw.schedule import Schedule, WeightLoad
@@ -15,17 +16,16 @@ from hw.weights import PIECE_BITS, pieces
 
 from .device import EBR_SHAPES, block_rams
 from .estimate import estimate_resources
-from .schedule import in_passes
+from .schedule import in_passes, in_rounds
 
-__all__ = ["Residency", "fewest_cycles", "least_words", "piece_cycles", "place_weights",
-           "weight_room"]
+__all__ = ["Residency", "least_words", "piece_cycles", "place_weights", "weight_room"]
 
 MEMORY_BITS = 16     # that the SDRAM gives in a cycle of its clock,
 MEMORY_SHARE = 0.95  # except while rows are opened and refreshed (hw.sdram)
 FETCH = 2    # cycles between two loads
-START = 3    # cycles from the last piece to the layer's first step
-FRAMES = 4   # until loads and layers repeat themselves
-SLOWER = 0.002  # of a frame that fewer passes may cost
+START = 4    # cycles from the last piece to the layer's first step
+ROUNDS = 4   # until loads and layers repeat themselves
+SLOWER = 0.002  # of a round that fewer passes may cost
 SPARE = 0.13
 
 
@@ -33,8 +33,8 @@ SPARE = 0.13
 class Residency:
     """Where the weights of a schedule lie.
 
-    ``schedule`` has the addresses and loads, ``cycles`` is a frame's with the waits for weights,
-    ``stalls`` those waits, ``bits`` what is streamed in a frame.
+    ``schedule`` has the addresses and loads, ``cycles`` is a round's with the waits for weights,
+    ``stalls`` those waits, ``bits`` what is streamed in a round.
     """
 
     schedule: Schedule
@@ -48,31 +48,36 @@ def piece_cycles(clock_mhz, memory_mhz):
     return max(1, PIECE_BITS / MEMORY_BITS / MEMORY_SHARE * clock_mhz / memory_mhz)
 
 
-def fewest_cycles(schedule, depth, pace):
-    """What a frame takes at least with weight memories of ``depth`` words: its steps, or the stream
-    of the weights that can't stay, a piece every ``pace`` cycles."""
-    word = schedule.lanes.weight_memories * pieces(schedule) * pace
-    return max(schedule.cycles, int((schedule.weight_depth - depth) * word))
+WHOLE, STRIDED, ALL = range(3)  # which of the convolutions that read the largest maps are divided
 
 
-def _units(schedule):
-    """The smallest passes: pairs of a convolution's index and a number of its output groups."""
+def _units(schedule, divided):
+    """The smallest passes: pairs of a convolution's index and a number of its output groups.
+
+    The largest maps take the least room if the convolutions that read them aren't ``divided``, and
+    little more if it's only the ``STRIDED`` one.
+    """
+    layers = schedule.layers
     # A pass must not end within a slice of channels.
     whole = schedule.lanes.groups % schedule.lanes.subslices != 0
-    return [(conv, groups) for conv, layer in enumerate(schedule.layers)
-            for groups in ([layer.out_groups] if whole else [1] * layer.out_groups)]
+    side = max(layer.x_groups for layer in layers)
+    return [(conv, groups) for conv, layer in enumerate(layers)
+            for groups in ([layer.out_groups] if whole or layer.x_groups == side
+                           and divided < (STRIDED if layer.stride == 2 else ALL)
+                           else [1] * layer.out_groups)]
 
 
 def least_words(schedule):
     """Words that a weight memory must have: those of the largest of the smallest passes."""
-    return max(groups * 3 * schedule.layers[conv].slices for conv, groups in _units(schedule))
+    return max(groups * 3 * schedule.layers[conv].slices
+               for conv, groups in _units(schedule, ALL))
 
 
 def _joined(schedule, units, resident, most=0):
     """``(passes, stay)``: the units, pairs of a convolution and a number of output groups, as lists
     of passes for :func:`gen.schedule.in_passes`. Units in a row that are all in the set
     ``resident`` make one pass, as others do up to ``most`` words; ``stay`` are the indices of the
-    resident passes."""
+    resident passes of a frame."""
     passes, stay, count, before = [], set(), 0, None
     for unit, (conv, groups) in enumerate(units):
         if conv == len(passes):
@@ -91,52 +96,65 @@ def _joined(schedule, units, resident, most=0):
 
 
 def _placed(schedule, resident, depth):
-    """The schedule with the passes of the set ``resident`` in front and the others in a ring behind
-    them, or ``None`` where one is too large."""
-    layers, place = list(schedule.layers), 0
-    for index in sorted(resident):
-        layers[index] = replace(layers[index], weights=place)
-        place += layers[index].weight_words
-    first, spans, count = place, [], len(layers)
+    """The schedule with the weights of the set ``resident``, of :attr:`LayerSchedule.part`, in
+    front and the others in a ring behind them, or ``None`` where that's impossible."""
+    layers, place, places, spans = schedule.layers, 0, {}, {}
+    for layer in layers:
+        if layer.part in resident and layer.part not in places:
+            places[layer.part] = place
+            place += layer.weight_words
+    first, addresses, count = place, [], len(layers)
     for index, layer in enumerate(layers):
-        if index in resident:
-            continue
-        if place + layer.weight_words > depth:
-            place = first
-        if place + layer.weight_words > depth:
-            return None
-        layers[index] = replace(layer, weights=place)
-        spans.append((index, place, place + layer.weight_words))
-        place += layer.weight_words
-    # What was in a place before, latest first: in this frame, then in the one before it.
-    history = [(index - count, start, stop) for index, start, stop in spans] + spans
+        if layer.part in resident:
+            addresses.append(places[layer.part])
+        elif layer.reuses:
+            begin, _ = spans[places[layer.part]]
+            spans[places[layer.part]] = begin, index
+            addresses.append(begin)
+        else:
+            if place + layer.weight_words > depth:
+                place = first
+            if place + layer.weight_words > depth:
+                return None
+            places[layer.part] = index
+            spans[index] = place, index      # where it is, and the last layer that uses it
+            addresses.append(place)
+            place += layer.weight_words
+    # What was in a place before, latest first: in this round, then in the one before it.
+    uses = [(start, start + layers[index].weight_words, last)
+            for index, (start, last) in spans.items()]
+    history = [(start, stop, last - count) for start, stop, last in uses] + uses
     loads = []
-    for k, (index, start, stop) in enumerate(spans):
-        after = next(i + 1 for i, begin, end in reversed(history[:len(spans) + k])
+    for k, (index, (start, stop, _)) in enumerate(zip(spans, uses)):
+        after = next(last + 1 for begin, end, last in reversed(history[:len(uses) + k])
                      if begin < stop and start < end)
-        loads.append(WeightLoad(index, max(after, loads[-1].after) if loads else after))
-    if loads and loads[0].after < loads[-1].after - count:   # loads come in order, frames too
+        after = max(after, loads[-1].after) if loads else after
+        if after > index:
+            return None      # the place is needed by a layer that comes later
+        loads.append(WeightLoad(index, after))
+    if loads and loads[0].after < loads[-1].after - count:   # loads come in order, rounds too
         least = loads[-1].after - count
         loads = [replace(load, after=max(load.after, least)) for load in loads]
-    return replace(schedule, layers=tuple(layers), loads=tuple(loads))
+    layers = tuple(replace(layer, weights=address) for layer, address in zip(layers, addresses))
+    return replace(schedule, layers=layers, loads=tuple(loads))
 
 
-def _frame_cycles(schedule, pace):
-    """Cycles from one frame's end to the next one's, once they repeat."""
+def _round_cycles(schedule, pace):
+    """Cycles from one round's end to the next one's, once they repeat."""
     layers, word = schedule.layers, schedule.lanes.weight_memories * pieces(schedule) * pace
     loads = {load.layer: load for load in schedule.loads}
     over, end, loaded, ends = {}, 0.0, 0.0, []
     count = len(layers)
-    for frame in range(FRAMES):
+    for turn in range(ROUNDS):
         for index, layer in enumerate(layers):
             begin = end + layer.gap
             if index in loads:
                 # Loads come in the layers' order, and each waits only for layers before its own.
-                free = over.get(frame * count + loads[index].after - 1, 0) + ARRAY_DELAY
+                free = over.get(turn * count + loads[index].after - 1, 0) + ARRAY_DELAY
                 loaded = max(loaded + FETCH, free) + layer.weight_words * word
                 begin = max(begin, loaded + START)
             end = begin + layer.cycles
-            over[frame * count + index] = end
+            over[turn * count + index] = end
         ends.append(end)
     return round(ends[-1] - ends[-2])
 
@@ -167,28 +185,45 @@ def _words_in(schedule, block_rams_of_all):
     return depth - row
 
 
-def place_weights(schedule, depth, pace):
-    """Choose what stays in weight memories of ``depth`` words.
+def place_weights(schedule, depth, pace, frames=1):
+    """Choose what stays in weight memories of ``depth`` words, in rounds of one or two frames.
 
     Where not all of it does, convolutions run in passes over a group of outputs each, so that the
     buffer need not hold the weights of a whole one. Starts with a ring for all passes and lets
-    single ones stay or go as long as a frame gets shorter, or as short with less to stream.
-    ``pace`` are the :func:`piece_cycles` of the stream. Returns a :class:`Residency`, or ``None``
-    where a pass's weights exceed ``depth``.
+    single ones stay or go as long as a round gets shorter, or as short with less to stream.
+    ``schedule`` is one frame's; ``pace`` are the :func:`piece_cycles` of the stream. Returns a
+    :class:`Residency`, or ``None`` where a pass's weights exceed ``depth``.
     """
+    ways = [in_rounds, partial(in_rounds, share_last=False)] if frames == 2 else [lambda one: one]
     if schedule.weight_depth <= depth:
+        schedule = ways[0](schedule)
         return Residency(schedule, schedule.cycles, 0, 0)
-    lanes, units = schedule.lanes, _units(schedule)
-    single = in_passes(schedule, _joined(schedule, units, ())[0])
-    total = sum(layer.weight_words for layer in schedule.layers)
-    bits = lanes.weight_memories * pieces(schedule) * PIECE_BITS
+    for divided in (WHOLE, STRIDED, ALL):
+        units = _units(schedule, divided)
+        found = [one for rounds in ways
+                 for one in [_place_some(schedule, units, depth, pace, rounds)] if one]
+        if found:
+            return min(found, key=lambda one: one.cycles)
+    return None
+
+
+def _place_some(schedule, units, depth, pace, rounds):
+    """The best residency of these units, for the round that ``rounds`` makes of a frame."""
+    def passes_of(groups):
+        """The schedule in such passes, and the part of each of a frame's."""
+        divided = in_passes(schedule, groups)
+        return rounds(divided), [layer.part for layer in divided.layers]
+
+    single, parts = passes_of(_joined(schedule, units, ())[0])
+    bits = schedule.lanes.weight_memories * pieces(schedule) * PIECE_BITS
 
     def judged(resident):
-        placed = _placed(single, resident, depth)
+        stay = {parts[unit] for unit in resident}
+        placed = _placed(single, stay, depth)
         if placed is None:
             return None
-        streamed = total - sum(single.layers[unit].weight_words for unit in resident)
-        return _frame_cycles(placed, pace), streamed
+        streamed = sum(placed.layers[load.layer].weight_words for load in placed.loads)
+        return _round_cycles(placed, pace), streamed
 
     def moves(resident):
         """One unit of each convolution, as they are all alike, stays or goes."""
@@ -213,11 +248,11 @@ def place_weights(schedule, depth, pace):
     # Every pass is a row of logic in the sequencers: as few as cost no time.
     found = []
     for share in (0, 32, 16, 8, 4, 2):
-        passes, stay = _joined(schedule, units, resident, share and depth // share)
-        joined = in_passes(schedule, passes)
-        placed = _placed(joined, stay, depth)
+        groups, stay = _joined(schedule, units, resident, share and depth // share)
+        joined, parts_of = passes_of(groups)
+        placed = _placed(joined, {parts_of[unit] for unit in stay}, depth)
         if placed is not None:
-            cycles = _frame_cycles(placed, pace)
+            cycles = _round_cycles(placed, pace)
             found.append(Residency(placed, cycles, cycles - joined.cycles, best[1] * bits))
     fewest = min(one.cycles for one in found)
     return min((one for one in found if one.cycles <= fewest * (1 + SLOWER)),

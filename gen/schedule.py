@@ -1,7 +1,9 @@
 """From a network and an array size to the layer schedule, cycle by cycle."""
 
 from dataclasses import replace
+from itertools import groupby
 
+from hw.head import head_cycles
 from hw.issue import ADDRESS_DELAY, ARRAY_DELAY, MIN_GAP
 from hw.pool import pool_cycles
 from hw.results import CODES_DELAY, RESIDUAL_READ_DELAY, emit_latency
@@ -9,7 +11,10 @@ from hw.schedule import LayerSchedule, Schedule
 
 from .network import PIXEL_BITS
 
-__all__ = ["check_lanes", "in_passes", "make_schedule"]
+__all__ = ["check_lanes", "in_passes", "in_rounds", "make_schedule"]
+
+HEAD_SEEN = 2  # cycles from a frame's last score to the first step that needs the head again
+SLIDE = 2      # rows between a map and the one that's written over it
 
 
 def check_lanes(network, lanes):
@@ -42,9 +47,7 @@ def make_schedule(network, lanes):
     check_lanes(network, lanes)
     digits = -(-PIXEL_BITS // network.act_bits)
     p, cs, m = lanes.pixels, lanes.slice_channels, lanes.outputs
-    map_words = network.side ** 2 // p * (network.channels(0) // cs)
     layers, weights, constants = [], 0, 0
-    half = 0                                   # map that the next convolution reads
     for index, conv in enumerate(network.convs):
         stem = conv.kind == "stem"
         slices = 1 if stem else conv.cin // cs
@@ -55,15 +58,13 @@ def make_schedule(network, lanes):
             # New channels of a strided block have no residual yet.
             residual = network.convs[index - 1].cin // lanes.result_channels
         layers.append(LayerSchedule(
-            name=conv.name, gap=MIN_GAP, rows=conv.out_side, x_groups=conv.side // p,
+            name=conv.name, gap=0, rows=conv.out_side, x_groups=conv.side // p,
             out_groups=out_groups, digits=digits if stem else 1, slices=slices,
             bubbles=max(0, lanes.groups - natural), stride=conv.stride, from_image=stem,
             last=index == len(network.convs) - 1, first_conv=conv.kind == "first",
-            pool=conv.stride == 2, source=0 if stem else half * map_words,
-            target=(0 if stem else 1 - half) * map_words, weights=weights, constants=constants,
+            pool=conv.stride == 2, source=0, target=0, weights=weights, constants=constants,
             row_words=conv.side // p * slices, residual_words=residual, shift=conv.shift,
             entry=network.entry_after(index) if conv.kind != "first" else 0))
-        half = 0 if stem else 1 - half
         weights += layers[-1].weight_words
         constants += out_groups * lanes.groups
     # Results of a first convolution have no entry shift; give them one that's used anyway.
@@ -73,10 +74,10 @@ def make_schedule(network, lanes):
         lanes=lanes, layers=tuple(layers), act_bits=network.act_bits, act_frac=network.act_frac,
         res_bits=network.res_bits, acc_bits=_accumulator_bits(network, digits),
         classes=network.classes, features=network.features, side=network.side,
-        head_pixels=(network.side // 4) ** 2, map_words=map_words,
+        head_pixels=(network.side // 4) ** 2, map_depth=0,
         residual_depth=network.side ** 2 // p * (network.channels(0) // lanes.result_channels),
         image_words=network.side ** 2 // p)
-    return replace(schedule, layers=tuple(_gaps(schedule)))
+    return _timed(schedule)
 
 
 def in_passes(schedule, groups_of):
@@ -91,46 +92,140 @@ def in_passes(schedule, groups_of):
         for count in passes:
             first, words = done * lanes.groups, count * lanes.groups
             layers.append(replace(
-                layer, gap=MIN_GAP, out_groups=count, first_output=done * lanes.outputs,
+                layer, gap=0, out_groups=count, first_output=done * lanes.outputs,
                 first_word=first, skip=whole - words, final=done + count == layer.out_groups,
                 pool=layer.pool and not done, weights=layer.weights + done * 3 * layer.slices,
                 constants=layer.constants + first,
                 residual_words=min(max(layer.residual_words - first, 0), words)))
             done += count
-    schedule = replace(schedule, layers=tuple(layers))
+    return _timed(replace(schedule, layers=tuple(layers)))
+
+
+def in_rounds(schedule, share_last=True):
+    """``schedule`` for two frames at a time, so that the weights of the last group of blocks, most
+    of the network's, come once for both.
+
+    The first frame waits, at the end of the second group, for the other one; from there each pass
+    runs for one and then for the other. Only the last convolution runs frame by frame, as the head
+    takes one after the other; to ``share_last`` its weights all have to wait for the second.
+    """
+    layers = schedule.layers
+    deep = max(index for index, layer in enumerate(layers) if layer.pool)
+    last = next(index for index, layer in enumerate(layers) if layer.last)
+
+    def second(layers, reuses):
+        # The other frame's map of the second group of blocks has half the words of the first's.
+        return [replace(layer, frame=1, residual=schedule.residual_depth // 2, reuses=reuses)
+                for layer in layers]
+    order = [*layers[:deep], *second(layers[:deep], False)]
+    for one in layers[deep:last]:
+        order += [one, *second([one], True)]
+    order += [*layers[last:], *second(layers[last:], share_last)]
+    return _timed(replace(schedule, layers=tuple(order),
+                          residual_depth=schedule.residual_depth * 3 // 2))
+
+
+def _timed(schedule):
+    schedule = _with_maps(schedule)
     return replace(schedule, layers=tuple(_gaps(schedule)))
+
+
+def _first_fit(words, taken):
+    """Lowest address of a place of ``words`` beside those taken, ``(address, words)``."""
+    return min(place for place in [0, *(start + size for start, size in taken)]
+               if all(place + words <= start or start + size <= place for start, size in taken))
+
+
+def _with_maps(schedule):
+    """Places the activation maps.
+
+    A convolution reads three rows at a time, so one that computes all of its outputs at once may
+    write its map over the one it reads, ``SLIDE`` rows further down: by the time when it writes a
+    row, it doesn't need the row there any more. So the largest maps need hardly more than one's
+    place instead of two. The others, which are at most half as large, lie beside each other in it.
+    """
+    pixels, layers = schedule.lanes.pixels, schedule.layers
+    one_frame = [layer for layer in layers if not layer.frame]
+    convs = [next(passes) for _, passes in groupby(one_frame, lambda layer: layer.name)]
+    needed = {layer.name: layer.x_groups * pixels * layer.row_words for layer in convs}
+    written = {layer.name: needed[after.name] for layer, after in zip(convs, convs[1:])}
+    written[convs[-1].name] = needed[convs[-1].name]
+    largest = max(written.values())
+    sliding = [layer for layer in convs if not layer.from_image and needed[layer.name] == largest
+               and layer.final]
+    rise = SLIDE * sum(layer.row_words for layer in sliding)
+    # The strided one may be in passes: the map that it writes is half as large.
+    zone = largest + max(rise, 0 if sliding and sliding[-1].stride == 2 else largest // 2)
+    slide = zone < 2 * largest and all(
+        layer.stride == 2 or layer.final for layer in convs
+        if not layer.from_image and needed[layer.name] == largest)
+    if not slide:
+        zone, sliding = 2 * largest, []
+    names = {layer.name for layer in sliding}
+
+    # Of each frame: where the map is that its convolution reads, and the one that it writes.
+    placed, read, write = [], {}, {}
+    for index, layer in enumerate(layers):
+        if layer.first_output == 0:
+            words = written[layer.name]
+            source = 0 if layer.from_image else read[layer.frame][0]
+            if layer.from_image and slide:
+                target = rise
+            elif layer.name in names:
+                target = source - SLIDE * layer.row_words
+            elif _waits(layers, index):
+                target = zone        # waits there while the other frame uses the place below
+            else:
+                target = _first_fit(words, [*read.values(), *write.values()])
+            write[layer.frame] = target, words
+        placed.append(replace(layer, source=0 if layer.from_image else read[layer.frame][0],
+                              target=write[layer.frame][0]))
+        if layer.final:
+            read[layer.frame] = write.pop(layer.frame)
+            if layer.last:
+                del read[layer.frame]
+    depth = max(layer.target + written[layer.name] for layer in placed)
+    return replace(schedule, layers=tuple(placed), map_depth=depth)
+
+
+def _waits(layers, index):
+    """Whether the other frame begins behind the convolution whose first pass is at ``index``."""
+    while not layers[index].final:
+        index += 1
+    return index + 1 < len(layers) and layers[index + 1].from_image
 
 
 def _gaps(schedule):
     """Layers with the smallest gaps at which none reads a word before it's written."""
-    groups = schedule.lanes.groups
+    lanes = schedule.lanes
     # From the cycle of a result's last step to that of its first word, and to its last's write.
     first_word = ARRAY_DELAY + emit_latency(schedule)
-    written = first_word + groups - 1 + CODES_DELAY
-    # Relative to the first step beside pooling: its end, and that of the layer before.
-    before, pool_end, since = None, None, 0
+    written = first_word + lanes.groups - 1 + CODES_DELAY
+    # Of each frame: start and layer of the last pass; when the pooled residual map is complete, and
+    # when the head is free; all in cycles from the first step of the round.
+    producers, pooled, head_free, end = {}, {}, 0, 0
     for index, layer in enumerate(schedule.layers):
-        # The first results come when the words of the layer before (of the frame before) are out.
+        # The first results come when the words of the layer before (of the round before) are out.
         spacing = schedule.layers[index - 1].bubbles + layer.steps - layer.bubbles
-        gap = max(layer.gap, groups - spacing)
-        if layer.first_output == 0 and before is not None:
-            # Relative to the first step of the layer before.
-            start = before.cycles + gap
-            row_steps = layer.cycles // layer.rows
-            before_row_steps = before.cycles // before.rows
+        start = end + max(MIN_GAP, lanes.groups - spacing)
+        result = layer.steps - layer.bubbles - 1 + first_word     # of the first pixels, from start
+        if layer.first_output == 0 and not layer.from_image:
+            begin, before = producers[layer.frame]
+            row_steps, before_row_steps = layer.cycles // layer.rows, before.cycles // before.rows
             for row in range(layer.rows):
                 lowest = min(row * layer.stride + 1, before.rows - 1)
-                ready = (lowest + 1) * before_row_steps - 1 + written + 1 - ADDRESS_DELAY
-                gap = max(gap, gap + ready - (start + row * row_steps))
-            if pool_end is not None:
-                # The first residual read is in the cycle after the last pooled word's write.
-                reads = layer.steps - layer.bubbles - 1 + first_word + RESIDUAL_READ_DELAY
-                gap = max(gap, pool_end - (since + reads))
-            pool_end = None
-        since += gap + layer.cycles
+                ready = begin + (lowest + 1) * before_row_steps - 1 + written + 1 - ADDRESS_DELAY
+                start = max(start, ready - row * row_steps)
+        if pooled and (layer.pool or not layer.first_conv):
+            # The first residual read is in the cycle after the last pooled word's write.
+            reads = result + (0 if layer.pool else RESIDUAL_READ_DELAY)
+            start = max(start, max(pooled.values()) - reads)
+        if layer.last and layer.first_output == 0 and layer.frame:
+            start = max(start, head_free)
         if layer.pool:
-            since = layer.cycles
-            pool_end = (layer.steps - layer.bubbles - 1 + first_word
-                        + pool_cycles(layer, schedule.lanes))
-        before = layer
-        yield replace(layer, gap=gap)
+            pooled[layer.frame] = start + result + pool_cycles(layer, lanes)
+        yield replace(layer, gap=start - end)
+        end = start + layer.cycles
+        producers[layer.frame] = start, layer
+        if layer.last and layer.final:
+            head_free = end - 1 + written + head_cycles(schedule) + HEAD_SEEN

@@ -29,6 +29,9 @@ class IssueSequencer(wiring.Component):
         The first layer starts when an image is loaded.
     image_done : ``Out(1)``
         Pulse: the image has been read for the last time.
+    absent : ``Out(1)``
+        There was no image for a round's second frame when its turn came: it's computed from what
+        the memory holds, for nothing, so that the first one needn't wait for it.
     head_free : ``In(1)``
         The last layer starts when the head can take its pooled sums.
     weights_there : ``In(1)``
@@ -51,13 +54,13 @@ class IssueSequencer(wiring.Component):
 
     def __init__(self, schedule, weight_depth):
         self.schedule = schedule
-        address = range(max(2, 2 * schedule.map_words, schedule.image_words))
+        address = range(max(2, schedule.map_depth, schedule.image_words))
         self.source_layout = data.StructLayout({
             "image": 1, "digit": range(max(2, schedule.digits)),
             "pad_row": 1, "pad_left": 1, "pad_right": 1})
         self.control_layout = data.StructLayout({"active": 1, "shift": 1, "last": 1})
         super().__init__({
-            "image_full": In(1), "image_done": Out(1), "head_free": In(1),
+            "image_full": In(1), "image_done": Out(1), "absent": Out(1), "head_free": In(1),
             "weights_there": In(1, init=1), "streamed_start": Out(1), "layer_done": Out(1),
             "frame_start": Out(1),
             "address": Out(address), "left": Out(address), "right": Out(address),
@@ -70,6 +73,7 @@ class IssueSequencer(wiring.Component):
         streamed = {self.schedule.layers[load.layer] for load in self.schedule.loads}
         m.submodules.table = table = LayerTable(self.schedule, {
             "streamed": lambda y: y in streamed, "final": lambda y: y.final,
+            "second": lambda y: y.frame,
             "gap": lambda y: y.gap - MIN_GAP,
             "rows": lambda y: y.rows - 1, "x_groups": lambda y: y.x_groups - 1,
             "out_groups": lambda y: y.out_groups - 1, "digits": lambda y: y.digits - 1,
@@ -94,7 +98,7 @@ class IssueSequencer(wiring.Component):
         running, in_bubble = Signal(), Signal()
         s_end, x_end, row_end, out_end, digit_end = (Signal() for _ in range(5))
         digit_done, result_done, pixels_done, row_done, layer_done = (Signal() for _ in range(5))
-        products_done = Signal()
+        products_done, reads_image = Signal(), Signal()
         m.d.comb += [
             s_end.eq(s == cfg.slices), x_end.eq(x_group == cfg.x_groups),
             row_end.eq(row == cfg.rows), out_end.eq(out_group == cfg.out_groups),
@@ -117,10 +121,15 @@ class IssueSequencer(wiring.Component):
             with m.State("WAIT"):
                 with m.If(gap != 0):
                     m.d.sync += gap.eq(gap - 1)
-                with m.Elif((~cfg.image | self.image_full) & (~cfg.last | self.head_free)
+                with m.Elif((~cfg.image | self.image_full | cfg.second)
+                            & (~cfg.last | self.head_free)
                             & (~cfg.streamed | self.weights_there)):
                     m.d.comb += [self.frame_start.eq(cfg.image),
                                  self.streamed_start.eq(cfg.streamed)]
+                    with m.If(cfg.image):
+                        m.d.sync += reads_image.eq(self.image_full)
+                        with m.If(cfg.second):
+                            m.d.sync += self.absent.eq(~self.image_full)
                     m.next = "RUN"
             with m.State("RUN"):
                 m.d.comb += running.eq(1)
@@ -182,7 +191,7 @@ class IssueSequencer(wiring.Component):
         m.d.comb += [
             control.active.eq(running & ~in_bubble), control.last.eq(products_done),
             control.shift.eq((digit != 0) & (ky == 0) & (s == 0)),
-            self.image_done.eq(layer_done & cfg.image & cfg.final),
+            self.image_done.eq(layer_done & cfg.image & cfg.final & reads_image),
             # The last group reads its weights as many cycles later as it is written later.
             self.layer_done.eq(delayed(m, layer_done, ARRAY_DELAY, state=True)),
         ]

@@ -94,7 +94,7 @@ class Window(wiring.Component):
         lanes = schedule.lanes
         self.maps = ColumnMemory(lanes.pixels, lanes.subslices,
                                  lanes.result_channels * schedule.act_bits,
-                                 2 * schedule.map_words)
+                                 schedule.map_depth)
         self.pixels = ImageMemory(schedule, image_signature)
         issue = issue_signature.members
         super().__init__({

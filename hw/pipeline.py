@@ -72,10 +72,10 @@ class Pipeline(wiring.Component):
         A score per class, class 0 first.
     weights : ``In(stream.Signature(32))``
         :attr:`Contents.stream`, over and over; only where the schedule has loads.
-    tap : ``Out(Signature)``, valid, layer, row, group, slice, mask, codes, residual
-        Every result word as it's written, for checks in simulation: layer, row, group of output
-        pixels, slice of channels, a mask of the pixels written, codes and residual as
-        ``[pixel][channel]``, lowest first. Costs nothing where it isn't used.
+    tap : ``Out(Signature)``, valid, frame, layer, row, group, slice, mask, codes, residual
+        Every result word as it's written, for checks in simulation: frame of the round,
+        convolution, row, group of output pixels, slice of channels, a mask of the pixels written,
+        codes and residual as ``[pixel][channel]``, lowest first. Costs nothing where it isn't used.
     """
 
     def __init__(self, schedule, contents):
@@ -89,7 +89,7 @@ class Pipeline(wiring.Component):
         self.head = HeadUnit(schedule, contents.head)
         word = self.sequencer.word_layout
         tap = data.StructLayout({
-            "valid": 1, "layer": word["layer"].shape, "row": word["row"].shape,
+            "valid": 1, "frame": 1, "layer": word["layer"].shape, "row": word["row"].shape,
             "group": word["x_group"].shape, "slice": word["slice"].shape,
             "mask": schedule.lanes.pixels, "codes": codes_layout(schedule),
             "residual": data.ArrayLayout(
@@ -173,19 +173,22 @@ class Pipeline(wiring.Component):
         # Codes go back to the maps, those of the last layer to the head.
         done = word[CODES_DELAY]
         half = lanes.pixels // 2
-        mask = Signal(lanes.pixels)
+        mask, real = Signal(lanes.pixels), Signal()
         m.d.comb += [
+            real.eq(~(done.frame & issue.absent)),
             mask.eq(Mux(done.stride2, Mux(done.odd, ((1 << half) - 1) << half, (1 << half) - 1),
                         (1 << lanes.pixels) - 1)),
             window.w_en.eq(mask & done.valid.replicate(lanes.pixels)),
             window.w_addr.eq(done.address), window.w_part.eq(done.part),
             *(target.eq(codes) for target, codes in zip(window.w_data, results.codes)),
             head.valid.eq(done.valid & done.last), head.start.eq(done.start),
-            head.end.eq(done.frame_end), head.slice.eq(done.slice), head.codes.eq(results.codes)]
+            head.end.eq(done.frame_end & real), head.slice.eq(done.slice),
+            head.codes.eq(results.codes)]
 
         kept = delayed(m, results.new_residual, CODES_DELAY - RESIDUAL_WRITE_DELAY)
         m.d.comb += [
-            self.tap.valid.eq(done.valid), self.tap.layer.eq(done.layer),
+            self.tap.valid.eq(done.valid & real), self.tap.frame.eq(done.frame),
+            self.tap.layer.eq(done.layer),
             self.tap.row.eq(done.row), self.tap.group.eq(done.x_group),
             self.tap.slice.eq(done.slice), self.tap.mask.eq(mask),
             self.tap.codes.eq(results.codes),

@@ -82,6 +82,7 @@ class PoolUnit(wiring.Component):
         slices = bound(lambda layer: layer.slices * lanes.subslices)
         rows, groups = bound(lambda layer: layer.rows - 1), bound(lambda layer: layer.x_groups - 1)
         row_words = bound(lambda layer: layer.row_words * lanes.subslices)
+        base = bound(lambda layer: layer.residual)
 
         wait = Signal(range(START_DELAY + 1))
         running, lower = Signal(), Signal()
@@ -94,7 +95,8 @@ class PoolUnit(wiring.Component):
             m.d.sync += wait.eq(wait - 1)
             with m.If(wait == 1):
                 m.d.sync += [running.eq(1), lower.eq(0), s.eq(0), group.eq(0), row.eq(0),
-                             read.eq(0), read_base.eq(0), write.eq(0), write_base.eq(0)]
+                             read.eq(base), read_base.eq(base), write.eq(base),
+                             write_base.eq(base)]
         with m.If(running):
             m.d.sync += [lower.eq(~lower), read.eq(read + row_words)]
             with m.If(lower):
@@ -106,7 +108,7 @@ class PoolUnit(wiring.Component):
                                  next_write.eq(Mux(group[0], write_base + (slices << 1),
                                                    write_base))]
                     with m.If(group_end):
-                        m.d.comb += [next_read.eq(s + 1), next_write.eq(s + 1)]
+                        m.d.comb += [next_read.eq(base + s + 1), next_write.eq(base + s + 1)]
                         m.d.sync += s.eq(s + 1)
                         with m.If(s_end):
                             m.d.sync += [running.eq(0),

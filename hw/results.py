@@ -94,18 +94,18 @@ class ResultSequencer(wiring.Component):
         self.schedule = schedule
         self.shifts = sorted({layer.shift for layer in schedule.layers})
         self.entries = sorted({layer.entry for layer in schedule.layers})
-        constants = sum(layer.out_groups for layer in schedule.layers) * schedule.lanes.groups
+        self.convs = list(dict.fromkeys(layer.name for layer in schedule.layers))
         words = max(layer.out_groups * schedule.lanes.groups + layer.skip
                     for layer in schedule.layers)
         self.word_layout = data.StructLayout({
             "valid": 1, "group": range(max(2, schedule.lanes.groups)),
-            "constant": range(max(2, constants)),
+            "constant": range(max(2, schedule.constant_words)),
             "residual": range(max(2, schedule.residual_depth)), "has_residual": 1,
-            "address": range(max(2, 2 * schedule.map_words)),
+            "address": range(max(2, schedule.map_depth)),
             "part": range(max(2, schedule.lanes.subslices)),
             "shift": range(max(2, len(self.shifts))), "entry": range(max(2, len(self.entries))),
             "first_conv": 1, "stride2": 1, "odd": 1, "last": 1, "frame_end": 1, "start": 1,
-            "slice": range(max(2, words)), "layer": range(max(2, len(schedule.layers))),
+            "frame": 1, "slice": range(max(2, words)), "layer": range(max(2, len(self.convs))),
             "row": range(max(2, schedule.side)), "x_group": range(max(2, schedule.side))})
         super().__init__({"emit": In(1), "word": Out(self.word_layout), "pool_start": Out(1)})
 
@@ -117,6 +117,8 @@ class ResultSequencer(wiring.Component):
             "words": lambda y: y.out_groups * groups - 1,
             "target": lambda y: y.target + y.first_word // subslices,
             "first_word": lambda y: y.first_word, "skip": lambda y: y.skip,
+            "residual": lambda y: y.residual + y.first_word, "frame": lambda y: y.frame,
+            "layer": lambda y: self.convs.index(y.name),
             "skip_addresses": lambda y: y.skip // subslices, "final": lambda y: y.final,
             "constants": lambda y: y.constants,
             "residual_words": lambda y: y.residual_words,
@@ -138,7 +140,6 @@ class ResultSequencer(wiring.Component):
         address, address_base = Signal(word.address.shape()), Signal(word.address.shape())
         part = Signal(word.part.shape())
         residual = Signal(word.residual.shape())
-        layer = Signal(word.layer.shape())
         words_end, x_end, row_end = Signal(), Signal(), Signal()
         m.d.comb += [words_end.eq(index == cfg.words), x_end.eq(x_group == cfg.x_groups),
                      row_end.eq(row == cfg.rows)]
@@ -163,11 +164,9 @@ class ResultSequencer(wiring.Component):
                     with m.If(row_end):
                         m.d.sync += [row.eq(0), address.eq(0), address_base.eq(0),
                                      residual.eq(0)]
-                        with m.If(cfg.final):
-                            m.d.sync += layer.eq(Mux(cfg.last, 0, layer + 1))
                         m.d.comb += table.advance.eq(1)
         m.d.comb += [
-            word.constant.eq(cfg.constants + index), word.residual.eq(cfg.first_word + residual),
+            word.constant.eq(cfg.constants + index), word.residual.eq(cfg.residual + residual),
             word.has_residual.eq(index < cfg.residual_words),
             word.address.eq(cfg.target + address), word.part.eq(part),
             word.shift.eq(cfg.shift), word.entry.eq(cfg.entry),
@@ -175,7 +174,8 @@ class ResultSequencer(wiring.Component):
             word.odd.eq(x_group[0]), word.last.eq(cfg.last),
             word.start.eq((row == 0) & (x_group == 0)),
             word.frame_end.eq(cfg.last & cfg.final & row_end & x_end & words_end),
-            word.slice.eq(cfg.first_word + index), word.layer.eq(layer), word.row.eq(row),
+            word.slice.eq(cfg.first_word + index), word.layer.eq(cfg.layer), word.row.eq(row),
+            word.frame.eq(cfg.frame),
             word.x_group.eq(Mux(cfg.stride2, x_group >> 1, x_group)),
             self.pool_start.eq(cfg.pool & word.valid & word.start & (index == 0))]
         return m

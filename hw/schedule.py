@@ -92,7 +92,10 @@ class LayerSchedule:
     ``slices`` of input channels; then ``bubbles`` idle steps where the results of a step would
     come faster than one word a cycle. ``gap`` is the number of idle cycles before the first step.
     Addresses are words of the activation memory (``source``, ``target``), of the weight memories
-    and of the constant memory.
+    and of the constant memory; ``residual`` is where the frame's residual map begins.
+
+    ``frame`` numbers the frames of a round. A layer that ``reuses`` finds the weights that the
+    frame before it had loaded.
     """
 
     name: str
@@ -120,6 +123,9 @@ class LayerSchedule:
     first_word: int = 0
     skip: int = 0
     final: bool = True
+    residual: int = 0
+    frame: int = 0
+    reuses: bool = False
 
     @property
     def steps(self):
@@ -136,10 +142,15 @@ class LayerSchedule:
         """Words of every group's weight memory that hold the layer's weights."""
         return self.out_groups * 3 * self.slices
 
+    @property
+    def part(self):
+        """What weights these are, whichever frame they are for: name and first output channel."""
+        return self.name, self.first_output
+
 
 @dataclass(frozen=True)
 class WeightLoad:
-    """Weights that are written into the weight memories in every frame, before their layer.
+    """Weights that are written into the weight memories in every round, before their layer.
 
     Parameters
     ----------
@@ -147,8 +158,8 @@ class WeightLoad:
         Index in ``Schedule.layers`` of the pass whose weights they are; they fill its
         ``weight_words``.
     after : int
-        Number of passes of the frame that must be over before the first word is overwritten.
-        Zero or less counts back into the frame before: 0 is its last one.
+        Number of passes of the round that must be over before the first word is overwritten.
+        Zero or less counts back into the round before: 0 is its last one.
     """
 
     layer: int
@@ -159,11 +170,12 @@ class WeightLoad:
 class Schedule:
     """Everything that the gateware is made from, besides the weights.
 
-    ``layers`` are convolutions in their order, each in one pass or more.
+    ``layers`` are a round's: convolutions in their order, each in one pass or more, of one frame or
+    of two that share the weights of the deep layers.
 
-    ``map_words`` counts words of one activation map in a memory column (there are two maps),
-    ``residual_depth`` those of the residual map, ``image_words`` those of the image. ``loads`` are
-    the :class:`WeightLoad` of a frame in the order of their layers; none if all weights stay.
+    ``map_depth`` counts words of a memory column for activation maps, ``residual_depth`` for
+    residual maps, ``image_words`` those of the image. ``loads`` are the :class:`WeightLoad` of a
+    round in the order of their layers; none if all weights stay.
     """
 
     lanes: Lanes
@@ -176,7 +188,7 @@ class Schedule:
     features: int
     side: int
     head_pixels: int
-    map_words: int
+    map_depth: int
     residual_depth: int
     image_words: int
     loads: tuple = ()
@@ -192,8 +204,24 @@ class Schedule:
         return -(-8 // self.act_bits)
 
     @property
+    def frames(self):
+        """Frames of a round."""
+        return 1 + max(layer.frame for layer in self.layers)
+
+    @property
+    def streamed(self):
+        """The :attr:`LayerSchedule.part` of weights that are streamed."""
+        return {self.layers[load.layer].part for load in self.loads}
+
+    @property
+    def constant_words(self):
+        """Words of the constant memory."""
+        return sum(layer.out_groups for layer in self.layers
+                   if not layer.frame) * self.lanes.groups
+
+    @property
     def cycles(self):
-        """Cycles per frame with frames back to back."""
+        """Cycles per round with rounds back to back."""
         return sum(layer.gap + layer.cycles for layer in self.layers)
 
 

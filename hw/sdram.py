@@ -331,7 +331,11 @@ class SdramController(wiring.Component):
         # The chip lets go of the pins within the cycle after its last word.
         turned = _timer(m, "turned", [(op["read"], BURST + self.cas_latency + 1)])
         closed = max(BURST + rp, recovery, cycles(part.trc_ns) - rcd)
-        idle = Array([_timer(m, f"idle{bank}", [(op["close"] & (page.bank == bank), closed)])
+        # A cycle late: in the one after its last command a page is no longer valid, and only the
+        # next one takes its place.
+        closing = Signal(part.banks)
+        m.d.sync += closing.eq(Mux(op["close"], 1 << page.bank, 0))
+        idle = Array([_timer(m, f"idle{bank}", [(closing[bank], closed - 1)])
                       for bank in range(part.banks)])
         # One time serves all that must be over before PRECHARGE; it's at most tRP too long.
         calm = _timer(m, "calm", [(op[name], max(closed, ras))
@@ -448,5 +452,6 @@ class SdramController(wiring.Component):
         with m.Elif(words.ready):
             m.d.sync += words.valid.eq(0)
         # A burst's place is given back when its last word is popped.
-        m.d.sync += used.eq(used + op["read"] - (pop & tail[:3].all()))
+        returned = delayed(m, pop & tail[:3].all(), 1, state=True)
+        m.d.sync += used.eq(used + op["read"] - returned)
         return ~used[-1]

@@ -163,6 +163,6 @@ class WeightLoader(wiring.Component):
                      self.y.piece.eq(self.pieces.payload)]
 
         waiting = Signal(range(len(loads) + 1))     # loaded, not begun yet
-        m.d.sync += waiting.eq(waiting + loaded - self.layer_start)
+        m.d.sync += waiting.eq(waiting + delayed(m, loaded, 1, state=True) - self.layer_start)
         m.d.comb += self.there.eq(waiting != 0)
         return m

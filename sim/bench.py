@@ -96,13 +96,14 @@ class Frames:
         scores_valid, scores_ready = dut.scores__valid, dut.scores__ready
         tap_valid = dut.tap__valid
         fields = [getattr(dut, f"tap__{name}", None)          # a port of no bits doesn't exist
-                  for name in ("layer", "row", "group", "slice", "mask", "codes", "residual")]
+                  for name in ("frame", "layer", "row", "group", "slice", "mask", "codes",
+                               "residual")]
         pixels = [word for k in self.order for word in self._words(k)]
         sent, offered, total = 0, False, len(pixels)
         image_stalls = stalls(self.seed, (0, 0, 0.5, 0.9))
         # Scores are few: some of them have to wait in every frame.
         score_stalls = stalls(self.seed and self.seed + 1, (0.5, 0.9))
-        taking, standing, scores, layer = False, None, [], -1
+        taking, standing, scores, layers = False, None, [], {}
         done, quiet, kinds = 0, 0, [conv.kind for conv in self.network.convs]
         frame_pixels = self.network.side ** 2
         weights = WeightFeed(dut, self.job, self.seed) if self.job["weights"] else None
@@ -144,13 +145,14 @@ class Frames:
                 scores_ready.value = int(taking)
             if tap_valid.value == 1:
                 quiet = 0
-                index = number(fields[0])
-                if index < layer or not self.tapped:
-                    self.tapped.append(FrameTaps(self.network, *self.shape))
-                layer = index
+                frame, index = number(fields[0]), number(fields[1])
+                taps, layer = layers.get(frame, (None, index + 1))
+                if index < layer:
+                    taps = FrameTaps(self.network, *self.shape)
+                    self.tapped.append(taps)
+                layers[frame] = taps, index
                 first = index < len(kinds) and kinds[index] == "first"
-                self.tapped[-1].add(index, *map(number, fields[1:6]),
-                                    None if first else number(fields[6]))
+                taps.add(index, *map(number, fields[2:7]), None if first else number(fields[7]))
             if quiet > QUIET:
                 self._stuck(done, sent)
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import itertools
 import json
 import os
 import shutil
@@ -35,12 +34,15 @@ class Verdict:
     -------
     seed : int
         Of the stalls; 0 for a run without.
+    batch : int
+        Frames that the design takes at a time.
     frames : list of dict
         ``image``, ``scores``, ``expected``, ``difference`` (None: bit-exact), ``first_pixel``,
         ``last_score`` (cycles since reset); a frame that never ended has its difference alone.
     """
 
     seed: int
+    batch: int
     frames: list
 
     @property
@@ -50,14 +52,17 @@ class Verdict:
 
     @property
     def distances(self):
-        """Cycles from the last score of each frame to that of the next."""
+        """Cycles from the last score of each frame to that of the same one of the next batch."""
         ends = [frame["last_score"] for frame in self.frames if "last_score" in frame]
-        return [b - a for a, b in itertools.pairwise(ends)]
+        return [b - a for a, b in zip(ends, ends[self.batch:])]
 
     @property
     def cycles_per_frame(self):
         """Steady-state cycles a frame, or None: the distance that the last frames agree on."""
-        return self.distances[-1] if self.exact and self.distances else None
+        if not (self.exact and self.distances):
+            return None
+        cycles, odd = divmod(self.distances[-1], self.batch)
+        return self.distances[-1] / self.batch if odd else cycles
 
     @property
     def latency(self):
@@ -75,8 +80,9 @@ def simulate(folder, pixels, seed=1, simulator="verilator", waves=False, say=pri
     folder : Folder
     pixels : uint8[n, 3, side, side]
     seed : int
-        Of the second run's stalls (its first two images at most); 0 leaves that run out. The
-        first run has no stalls and sends at least three frames, for the steady state.
+        Of the second run's stalls (its first two images at most, three where frames come in
+        pairs); 0 leaves that run out. The first run has no stalls and sends at least three batches
+        of frames, for the steady state.
     simulator : str
         One of ``SIMULATORS``.
     waves : bool
@@ -97,11 +103,11 @@ def simulate(folder, pixels, seed=1, simulator="verilator", waves=False, say=pri
     work = folder.path / (f"sim-{simulator}-waves" if waves else f"sim-{simulator}")
     _compiled(folder, work, simulator, waves, say)
     np.savez(work / "images.npz", images=pixels)
-    n = len(pixels)
-    least = 1 if waves else 3
+    n, batch = len(pixels), folder.plan.batch
+    least = 1 if waves else 3 * batch
     runs = [{"seed": 0, "order": [k % n for k in range(max(least, n))]}]
     if seed:
-        runs.append({"seed": seed, "order": [k % n for k in range(min(least, 2))]})
+        runs.append({"seed": seed, "order": [k % n for k in range(min(least, batch + 1))]})
     report = work / "verdicts.json"
     report.unlink(missing_ok=True)
     (work / "job.json").write_text(json.dumps({
@@ -113,7 +119,7 @@ def simulate(folder, pixels, seed=1, simulator="verilator", waves=False, say=pri
     say(f"[2/2] simulate {len(runs[0]['order'])} frames back to back"
         + (f", then {len(runs[1]['order'])} with stalls" if seed else ""))
     _execute(folder, work, simulator, waves)
-    verdicts = [Verdict(run["seed"], run["frames"])
+    verdicts = [Verdict(run["seed"], batch, run["frames"])
                 for run in (json.loads(report.read_text()) if report.exists() else [])]
     if len(verdicts) < len(runs):
         raise SimulationError(f"The simulation stopped early; its output is in "

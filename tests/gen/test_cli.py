@@ -152,7 +152,8 @@ def test_numbers_without_sense_are_refused(option, value, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("option,value", [("--classes", "3"), ("--side", "16"),
-                                          ("--act-bits", "2"), ("--width", "2")])
+                                          ("--act-bits", "2"), ("--res-bits", "8"),
+                                          ("--width", "2")])
 def test_an_option_that_contradicts_the_package_is_refused(option, value, tmp_path, capsys):
     Package.random(Network(8, 1, side=8, classes=5), 7).save(tmp_path / "own.safetensors")
     said = refused(capsys, "--package", tmp_path / "own.safetensors", option, value,

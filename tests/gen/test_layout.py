@@ -70,26 +70,30 @@ def test_passes_change_no_word(net, lanes):
     assert len(set(names)) == len(names) == sum(y.out_groups for y in schedule.layers)
 
 
+@pytest.mark.parametrize("frames", [1, 2])
 @pytest.mark.parametrize("net,lanes", CASES)
-def test_what_is_streamed_and_what_stays_are_all_the_weights(net, lanes):
+def test_what_is_streamed_and_what_stays_are_all_the_weights(net, lanes, frames):
     """The stream's pieces, put together word by word where the loads say, beside the init files."""
     schedule, package, found, *_ = made(net, lanes)
     depth = max(3 * layer.slices for layer in schedule.layers)
     if lanes.groups % lanes.subslices:
         depth = max(layer.weight_words for layer in schedule.layers)
-    placed = place_weights(schedule, depth, 2).schedule
+    placed = place_weights(schedule, depth, 2, frames).schedule
     split = contents(package, placed)
+    assert split.constants == found.constants
     stream, per_word = iter(split.stream.tolist()), pieces(schedule)
-    streamed = {load.layer for load in placed.loads}
-    got = [[] for _ in range(lanes.weight_memories)]
+    loaded, words = {load.layer for load in placed.loads}, {}
+    got = [[[] for _ in range(lanes.weight_memories)] for _ in range(frames)]
     for index, layer in enumerate(placed.layers):
         for word in range(layer.weights, layer.weights + layer.weight_words):
             for g in range(lanes.weight_memories):
-                got[g].append(
-                    sum(next(stream) << PIECE_BITS * k for k in range(per_word))
-                    if index in streamed else split.weights[g][word])
+                if index in loaded:
+                    words[g, word] = sum(next(stream) << PIECE_BITS * k for k in range(per_word))
+                elif layer.part not in placed.streamed:
+                    words[g, word] = split.weights[g][word]
+                got[layer.frame][g].append(words[g, word])
     assert next(stream, None) is None
-    assert got == found.weights
+    assert got == [found.weights] * frames
 
 
 @pytest.mark.parametrize("net,lanes", CASES)

@@ -10,7 +10,15 @@ from gen.device import DEVICES, block_rams
 from gen.estimate import PlanTooLarge, check_fit, estimate_resources
 from gen.network import Network
 from gen.package import Package
-from gen.plan import FILL, ROUTED_LANES, Plan, PlanError, choose_lanes, choose_memory_clock
+from gen.plan import (
+    FILL,
+    ROUTED_LANES,
+    Plan,
+    PlanError,
+    choose_batch,
+    choose_lanes,
+    choose_memory_clock,
+)
 from gen.schedule import check_lanes, make_schedule
 from hw.schedule import Lanes
 
@@ -72,7 +80,7 @@ def test_a_build_folder_holds_every_file(built):
 
 @pytest.mark.parametrize("change", [
     {"lanes": Lanes(2, 4, 8, 4)}, {"device": "85f"}, {"clock_mhz": 81.0},
-    {"package": Package.random(TINY, 2)},
+    {"batch": 2}, {"package": Package.random(TINY, 2)},
     {"package": Package.random(Network(8, 1, side=8, classes=3, entries=(4, 4, 4, 3)), 1)}])
 def test_every_choice_is_in_the_digest(change):
     choices = {"package": Package.random(TINY, 1), "lanes": LANES, "device": "45f",
@@ -191,6 +199,18 @@ def test_the_memory_is_as_slow_as_costs_no_time():
     assert clocks.index(chosen) == slow.count(True) and 0 < slow.count(True) < len(clocks) - 1
     stays = Plan(Package.random(Network(8, 1, side=8), 1), Lanes(2, 4, 4, 4), "85f")
     assert choose_memory_clock(stays, clocks) == clocks[-1]
+
+
+def test_frames_go_in_pairs_where_that_saves_waits_for_weights():
+    network = Network(20, 4, act_frac=1, res_bits=8, res_frac=2)
+    plan = Plan(Package.random(network, 1), Lanes(8, 16, 16, 4), "85f", 80, memory_mhz=100)
+    pairs = choose_batch(plan)
+    assert pairs.batch == 2 and pairs.cycles_per_frame < 0.85 * plan.cycles_per_frame
+    assert pairs.stall_cycles < plan.stall_cycles and pairs.streamed_bits < plan.streamed_bits
+    # Both frames wait for each other: latency is what the frames a second cost.
+    assert pairs.latency_cycles > plan.latency_cycles
+    stays = Plan(Package.random(Network(8, 1, side=8), 1), Lanes(2, 4, 4, 4), "85f")
+    assert choose_batch(stays) is stays
 
 
 def test_a_limit_below_the_smallest_array_names_it():

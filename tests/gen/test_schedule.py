@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from gen.network import Network
-from gen.schedule import check_lanes, make_schedule
+from gen.schedule import HEAD_SEEN, SLIDE, check_lanes, in_passes, in_rounds, make_schedule
+from hw.head import head_cycles
 from hw.issue import ADDRESS_DELAY, ARRAY_DELAY, MIN_GAP
 from hw.pool import pool_cycles
 from hw.results import CODES_DELAY, RESIDUAL_READ_DELAY, emit_latency
@@ -30,75 +31,145 @@ IDS = [f"{net.name}-{net.side}-{net.act_bits}-{'x'.join(map(str, vars(lanes).val
        for net, lanes in CASES]
 
 
-def events(schedule):
-    """Cycle of every read and of every write of the maps, layer by layer, frame start at 0.
+def passes(schedule, stays):
+    """Convolutions in two passes where they have an even number of groups, but for those that read
+    the largest maps and of which ``stays`` is true."""
+    most = max(layer.x_groups for layer in schedule.layers)
+    return [[layer.out_groups] if layer.out_groups % 2 or layer.x_groups == most and stays(layer)
+            else [layer.out_groups // 2] * 2 for layer in schedule.layers]
 
-    Returns ``(reads, writes, results, pools)``, a list entry a layer: ``reads`` maps
-    ``(row, x group)`` of the layer's input to the first cycle in which a word of it is read,
-    ``writes`` those of its output to the last cycle in which one is written. Results are the
-    cycles of every step's first word; a pool is the first cycle in which all of it may be read.
+
+def shapes(net, lanes):
+    """The schedule, and with passes of several kinds; each of them frame by frame and in rounds."""
+    whole = make_schedule(net, lanes)
+    divided = [whole]
+    if lanes.groups % lanes.subslices == 0:
+        for stays in (lambda layer: True, lambda layer: layer.stride == 1, lambda layer: False):
+            groups = passes(whole, stays)
+            if any(len(parts) > 1 for parts in groups):
+                divided.append(in_passes(whole, groups))
+    return [one for frame in divided for one in (frame, in_rounds(frame))]
+
+
+def events(schedule):
+    """Cycle of every read and every write of the activation maps, from the first step of a round.
+
+    Returns ``(reads, writes, results)``, an entry a layer: ``reads`` has
+    ``(cycle, address, map row, word of the row)`` of every word read, ``writes``
+    ``(cycle, address, row, word)`` of every word written for the last time, and ``results`` the
+    cycles of every step's first word.
     """
-    lanes, at = schedule.lanes, 0
+    lanes, end = schedule.lanes, 0
     first_word = ARRAY_DELAY + emit_latency(schedule)
-    all_reads, all_writes, results, pools = [], [], [], []
+    all_reads, all_writes, results = [], [], []
     for layer in schedule.layers:
-        at += layer.gap
-        reads, writes, words = {}, {}, []
+        at = end + layer.gap
+        reads, words, writes = [], [], {}
         product = layer.digits * 3 * layer.slices
-        for row, x, _ in itertools.product(range(layer.rows), range(layer.x_groups),
-                                             range(layer.out_groups)):
-            for digit, ky in itertools.product(range(layer.digits), range(3)):
+        total = layer.out_groups * lanes.groups + layer.skip      # result words of some pixels
+        per_row = layer.x_groups // layer.stride * total // lanes.subslices
+        for row, x, group in itertools.product(range(layer.rows), range(layer.x_groups),
+                                               range(layer.out_groups)):
+            for ky, s, side in itertools.product(range(3), range(layer.slices), (-1, 0, 1)):
                 map_row = row * layer.stride + ky - 1
-                for side in (-1, 0, 1):
-                    place = (map_row, x + side)
-                    if 0 <= map_row < layer.rows * layer.stride and 0 <= x + side < layer.x_groups:
-                        step = at + (digit * 3 + ky) * layer.slices
-                        reads.setdefault(place, step + ADDRESS_DELAY)
-            word = at + product - 1 + first_word
-            words.append(word)
-            writes[row, x // layer.stride] = word + lanes.groups - 1 + CODES_DELAY
+                if (0 <= map_row < layer.rows * layer.stride and 0 <= x + side < layer.x_groups
+                        and not layer.from_image):
+                    word = (x + side) * layer.slices + s
+                    reads.append((at + ky * layer.slices + s + ADDRESS_DELAY,
+                                  layer.source + map_row * layer.row_words + word, map_row, word))
+            result = at + product - 1 + first_word
+            words.append(result)
+            for k in range(lanes.groups):
+                number = (x // layer.stride * total + layer.first_word + group * lanes.groups + k)
+                word = number // lanes.subslices
+                writes[row, word] = (result + k + CODES_DELAY,
+                                     layer.target + row * per_row + word, row, word)
             at += layer.steps
         all_reads.append(reads)
-        all_writes.append(writes)
+        all_writes.append(list(writes.values()))
         results.append(words)
-        pools.append(words[0] + pool_cycles(layer, lanes) if layer.pool else None)
-    assert at == schedule.cycles
-    return all_reads, all_writes, results, pools
+        end += layer.gap + layer.cycles
+        assert at == end
+    assert end == schedule.cycles
+    return all_reads, all_writes, results
 
 
 @pytest.mark.parametrize("net,lanes", CASES, ids=IDS)
-def test_nothing_is_read_before_it_is_written_and_gaps_are_the_smallest(net, lanes):
-    schedule = make_schedule(net, lanes)
-    reads, writes, results, pools = events(schedule)
-    for k, layer in enumerate(schedule.layers):
-        # Every step's results are a word of each group, one a cycle; frames follow at once.
-        before = results[k - 1][-1] - (0 if k else schedule.cycles)
-        word_slack = results[k][0] - before - lanes.groups
-        assert word_slack >= 0, layer.name
-        assert min(np.diff(results[k])) >= lanes.groups
-        if k == 0:
-            assert layer.gap == MIN_GAP or word_slack == 0
+def test_every_read_finds_the_word_that_the_convolution_before_wrote(net, lanes):
+    """With every word's address in the order of cycles: what a word holds when it's read."""
+    for schedule in shapes(net, lanes):
+        reads, writes, _ = events(schedule)
+        order = []
+        for index, layer in enumerate(schedule.layers):
+            order += [(cycle, 0, address, (layer.name, layer.frame, row, word))
+                      for cycle, address, row, word in writes[index]]
+            before = next((y.name for y in reversed(schedule.layers[:index])
+                           if y.frame == layer.frame and y.name != layer.name), None)
+            # A word is stored at the end of its cycle.
+            order += [(cycle, -1, address, (before, layer.frame, row, word))
+                      for cycle, address, row, word in reads[index]]
+        held = {}
+        for _, kind, address, what in sorted(order):
+            assert 0 <= address < schedule.map_depth
+            if kind == 0:
+                held[address] = what
+            else:
+                assert held.get(address) == what
+
+
+@pytest.mark.parametrize("net,lanes", CASES, ids=IDS)
+def test_gaps_are_the_smallest_that_keep_words_and_residuals_apart(net, lanes):
+    for schedule in shapes(net, lanes):
+        reads, writes, results = events(schedule)
+        begin, pool_end, last_write = 0, None, {}
+        for k, layer in enumerate(schedule.layers):
+            begin += layer.gap
+            # Every step's results are a word of each group, one a cycle; rounds follow at once.
+            before = results[k - 1][-1] - (0 if k else schedule.cycles)
+            slacks = {"word": results[k][0] - before - lanes.groups}
+            assert min(np.diff(results[k])) >= lanes.groups
+            if layer.first_output == 0 and not layer.from_image:
+                # The lowest row that an output row needs is waited for before that row begins.
+                rows = last_write[layer.frame]
+                slacks["rows"] = min(
+                    begin + row * layer.cycles // layer.rows + ADDRESS_DELAY - 1
+                    - rows[min(row * layer.stride + 1, len(rows) - 1)]
+                    for row in range(layer.rows))
+            if pool_end is not None and (layer.pool or not layer.first_conv):
+                slacks["pool"] = (results[k][0] + (0 if layer.pool else RESIDUAL_READ_DELAY)
+                                  - pool_end)
+            if layer.pool:
+                pool_end = results[k][0] + pool_cycles(layer, lanes)
+            if layer.last and layer.frame and layer.first_output == 0:
+                free = results[k - 1][-1] + lanes.groups - 1 + CODES_DELAY + head_cycles(schedule)
+                slacks["head"] = begin - free - HEAD_SEEN
+            assert min(slacks.values()) >= 0, (layer, slacks)
+            assert layer.gap == MIN_GAP or 0 in slacks.values(), (layer, slacks)
+            writes_of = last_write.setdefault(layer.frame, {})
+            for cycle, _, row, _ in writes[k]:
+                writes_of[row] = cycle if layer.first_output == 0 else max(cycle, writes_of[row])
+            for row in [row for row in writes_of if row >= layer.rows]:
+                del writes_of[row]
+            begin += layer.cycles
+
+
+@pytest.mark.parametrize("net,lanes", CASES, ids=IDS)
+def test_a_round_computes_every_pass_of_both_frames_and_loads_deep_weights_once(net, lanes):
+    for one, two in itertools.pairwise(shapes(net, lanes)):
+        if (one.frames, two.frames) != (1, 2):
             continue
-        assert set(reads[k]) == set(writes[k - 1])
-        # A word is stored at the end of its cycle.
-        slack = min(reads[k][place] - writes[k - 1][place] - 1 for place in reads[k])
-        assert slack >= 0, layer.name
-        pooled = pools[k - 1]
-        pool_slack = (np.inf if pooled is None
-                      else results[k][0] + RESIDUAL_READ_DELAY - pooled)
-        assert pool_slack >= 0, layer.name
-        # The lowest row that an output row needs is waited for before that row begins.
-        last_write = {}
-        for (row, _), cycle in writes[k - 1].items():
-            last_write[row] = max(cycle, last_write.get(row, 0))
-        begin = sum(before.gap + before.cycles for before in schedule.layers[:k]) + layer.gap
-        row_slack = min(
-            begin + row * layer.cycles // layer.rows + ADDRESS_DELAY - 1
-            - last_write[min(row * layer.stride + 1, len(last_write) - 1)]
-            for row in range(layer.rows))
-        assert row_slack >= 0
-        assert (layer.gap == MIN_GAP or row_slack == 0 or pool_slack == 0
-                or word_slack == 0), layer
+        for frame in (0, 1):
+            assert ([layer.part for layer in two.layers if layer.frame == frame]
+                    == [layer.part for layer in one.layers])
+        assert two.frames == 2 and two.constant_words == one.constant_words
+        assert two.residual_depth == 1.5 * one.residual_depth
+        for index, layer in enumerate(two.layers):
+            earlier = [y.part for y in two.layers[:index]]
+            # The last group of blocks reads maps of a quarter of the side, its first convolution
+            # of half of it.
+            deep = layer.rows == net.side // 4
+            assert layer.reuses == (deep and layer.frame == 1)
+            assert not layer.reuses or layer.part in earlier
 
 
 @pytest.mark.parametrize("net,lanes", CASES, ids=IDS)
@@ -121,16 +192,16 @@ def test_layers_do_all_multiplications_and_none_twice(net, lanes):
 def test_memories_hold_what_is_addressed_and_no_more(net, lanes):
     schedule = make_schedule(net, lanes)
     weights = constants = 0
-    for layer, conv in zip(schedule.layers, net.convs):
+    for layer in schedule.layers:
         assert (layer.weights, layer.constants) == (weights, constants)
         weights += layer.out_groups * 3 * layer.slices
         constants += layer.out_groups * lanes.groups
-        words = conv.side ** 2 // lanes.pixels * layer.slices
-        assert layer.source in (0, schedule.map_words) and words <= schedule.map_words
-        if conv.kind != "stem":
-            assert layer.source + layer.target == schedule.map_words, "reads what it writes"
     largest = max(conv.cout * conv.out_side ** 2 for conv in net.convs)
-    assert schedule.map_words * lanes.pixels * lanes.slice_channels == largest
+    words = largest // (lanes.pixels * lanes.slice_channels)
+    # Convolutions of the first group and the one behind it slide down by two rows each.
+    slides = (net.depth - 2) // 3 + 1
+    assert schedule.map_depth == min(2 * words, words + SLIDE * slides * words // net.side)
+    assert schedule.constant_words == constants
     assert schedule.residual_depth * lanes.pixels * lanes.result_channels == largest
     # A layer reads the map that the one before it wrote.
     for before, layer in itertools.pairwise(schedule.layers):

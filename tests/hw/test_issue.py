@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from gen.schedule import in_rounds
 from hw.array import WEIGHT_LATENCY
 from hw.issue import ADDRESS_DELAY, ARRAY_DELAY, IssueSequencer
 from hw.maps import COLUMN_LATENCY
@@ -121,6 +122,27 @@ def test_the_first_layer_waits_for_an_image_and_the_last_for_the_head():
     whole = [said(now) for now in seen if now["active"]]
     again = [said(now) for now in undisturbed if now["active"]]
     assert len(whole) > before and whole == again[:len(whole)]
+
+
+def test_a_second_frame_without_an_image_runs_for_nothing_and_gives_none_back():
+    """The image that arrives while the second frame's first layer runs is the next round's."""
+    schedule = in_rounds(schedule_of())
+    stems = [k for k, layer in enumerate(schedule.layers) if layer.from_image]
+    until = [sum(layer.gap + layer.cycles for layer in schedule.layers[:k]) for k in stems]
+    arrives = until[1] + schedule.layers[stems[1]].cycles // 2
+
+    def drive(ctx, unit, t):
+        ctx.set(unit.image_full, int(t < until[1] // 2 or t >= arrives))
+    names = ["control", "absent", "image_done", "frame_start"]
+    seen = record(schedule, 2 * schedule.cycles + 30, drive, names)
+    starts = [t for t, now in enumerate(seen) if now["frame_start"]]
+    assert starts[2] - starts[0] == schedule.cycles, "nothing waited"
+    dones = [t for t, now in enumerate(seen) if now["image_done"]]
+    stem = schedule.layers[0].cycles
+    assert dones == [starts[0] + stem, starts[2] + stem, starts[3] + stem]
+    assert not any(now["absent"] for now in seen[:starts[1]])
+    assert all(now["absent"] for now in seen[starts[1] + 1:starts[3]])
+    assert not any(now["absent"] for now in seen[starts[3] + 1:])
 
 
 def test_a_layer_table_goes_round():

@@ -60,7 +60,7 @@ def test_the_window_shows_codes_digits_and_padding(bits, lanes):
     codes = rng.integers(0, 1 << bits, (schedule.image_words, width, channels))
     pieces = codes.reshape(-1, width, lanes.subslices, lanes.result_channels)
     packed = (pieces << bits * np.arange(lanes.result_channels)).sum(-1)
-    places = rng.permutation(2 * schedule.map_words)[:schedule.image_words].tolist()
+    places = rng.permutation(schedule.map_depth)[:schedule.image_words].tolist()
     digits, total = schedule.digits, bits * schedule.digits
 
     def digit_of(value, digit):

@@ -50,23 +50,25 @@ class Monitor:
     async def watch(self, ctx):
         tap, image, scores = self.dut.tap, self.dut.image, self.dut.scores
         schedule, lanes = self.plan.schedule, self.plan.lanes
-        cycle, layer = 0, -1
+        cycle, layers = 0, {}
         while True:
-            (_, _, taken, ready, given, accepted, last, valid, *word) = await ctx.tick().sample(
-                image.valid, image.ready, scores.valid, scores.ready, scores.payload.last,
-                tap.valid, tap.layer, tap.row, tap.group, tap.slice, tap.mask, tap.codes,
-                tap.residual)
+            _, _, taken, ready, given, accepted, last, valid, frame, *word = await (
+                ctx.tick().sample(
+                    image.valid, image.ready, scores.valid, scores.ready, scores.payload.last,
+                    tap.valid, tap.frame, tap.layer, tap.row, tap.group, tap.slice, tap.mask,
+                    tap.codes, tap.residual))
             if taken and ready:
                 self.pixels.append(cycle)
             if given and accepted and last:
                 self.scores.append(cycle)
             if valid:
-                if word[0] < layer or not self.frames:
-                    self.frames.append(FrameTaps(self.plan.network, lanes.pixels,
-                                                 lanes.result_channels, schedule.act_bits,
-                                                 schedule.res_bits))
-                layer = word[0]
-                self.frames[-1].add(*word)
+                taps, layer = layers.get(frame, (None, word[0] + 1))
+                if word[0] < layer:
+                    taps = FrameTaps(self.plan.network, lanes.pixels, lanes.result_channels,
+                                     schedule.act_bits, schedule.res_bits)
+                    self.frames.append(taps)
+                layers[frame] = taps, word[0]
+                taps.add(*word)
             cycle += 1
 
 
@@ -161,6 +163,25 @@ def test_streamed_weights_change_no_number(stalls):
         # The plan allows for a fetch between two loads, and counts on a piece every cycle.
         distance = np.diff(monitor.scores)[-1]
         assert 0.9 * plan.cycles_per_frame < distance <= plan.cycles_per_frame
+
+
+def test_two_frames_at_a_time_are_exact_in_the_planned_cycles():
+    plan = dataclasses.replace(plan_of(THREE_BITS[0], **THREE_BITS[1]), batch=2)
+    monitor = check(plan, pictures(plan.network, 4))
+    assert monitor.scores[2] - monitor.scores[0] == 2 * plan.cycles_per_frame
+    assert monitor.scores[3] - monitor.scores[1] == 2 * plan.cycles_per_frame
+    assert monitor.scores[0] - monitor.pixels[0] == plan.latency_cycles
+
+
+@pytest.mark.parametrize("stalls", [
+    ("bursts", "bursts"), pytest.param(("always", "always"), marks=pytest.mark.slow)])
+def test_streamed_weights_serve_two_frames_and_a_single_one(stalls):
+    """An odd number of images, so the last one has to go without a second; where images come
+    slowly others do too."""
+    plan = dataclasses.replace(plan_of(ARRAYS[8][1], act_bits=2), weight_words=60,
+                               memory_mhz=1000, batch=2)
+    assert any(y.reuses and y.part in plan.schedule.streamed for y in plan.schedule.layers)
+    check(plan, pictures(plan.network, 3), stalls)
 
 
 def test_scores_that_nobody_takes_stop_the_pipeline_without_loss():

@@ -36,11 +36,12 @@ def verdicts(plan, folder):
     return steady
 
 
-@pytest.mark.parametrize("lanes,fields,words", [
-    (Lanes(4, 8, 8, 4), {"side": 16, "act_bits": 2}, 30),
-    slow(Lanes(8, 8, 16, 8), {"side": 32, "depth": 20}, 60)])
-def test_streamed_weights_come_in_the_planned_cycles(lanes, fields, words, tmp_path):
-    plan = dataclasses.replace(plan_of(lanes, **fields), weight_words=words)
+@pytest.mark.parametrize("lanes,fields,words,batch", [
+    (Lanes(4, 8, 8, 4), {"side": 16, "act_bits": 2}, 30, 1),
+    slow(Lanes(8, 8, 16, 8), {"side": 32, "depth": 20}, 60, 1),
+    (Lanes(4, 8, 8, 4), {"side": 16, "act_bits": 2, "depth": 14}, 30, 2)])
+def test_streamed_weights_come_in_the_planned_cycles(lanes, fields, words, batch, tmp_path):
+    plan = dataclasses.replace(plan_of(lanes, **fields), weight_words=words, batch=batch)
     assert plan.residency.stalls
     steady = verdicts(plan, tmp_path / "build")
     # The pace of the stream is an average.
