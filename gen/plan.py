@@ -6,6 +6,7 @@ from bisect import bisect_left
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from hw.head import head_cycles
 from hw.image import load_cycles
@@ -13,6 +14,7 @@ from hw.issue import ARRAY_DELAY
 from hw.pipeline import Pipeline
 from hw.results import CODES_DELAY, emit_latency
 from hw.schedule import Lanes
+from hw.weights import PIECE_BITS
 
 from .device import DEVICES
 from .estimate import PlanTooLarge, check_fit, estimate_resources
@@ -205,6 +207,15 @@ def _residency(network, lanes, device, weight_words, pace, batch):
     return residency
 
 
+class _Way(NamedTuple):
+    """An array that fits: its cycles a frame, LUT sites, and bits of weights streamed a frame."""
+
+    lanes: Lanes
+    cycles: float
+    comb: int
+    bits: int = 0
+
+
 def _candidates(network):
     for p in PIXELS:
         for cs in SLICES:
@@ -221,19 +232,17 @@ def _candidates(network):
 
 
 def _streaming(candidates, pace):
-    """``(lanes, cycles, resources)`` of the most promising arrays that stream weights; cycles of a
-    frame."""
+    """The most promising arrays that stream weights."""
     found = []
     for fewest, _, lanes, schedule, rooms in sorted(candidates, key=lambda entry: entry[:2]):
-        least = min((cycles for _, cycles, _ in found), default=fewest)
+        least = min((way.cycles for way in found), default=fewest)
         if len(found) == TRIALS or fewest > (1 + ALIKE) * least:
             break
-        ways = [(residency.cycles / batch, residency)
+        ways = [_Way(lanes, residency.cycles / batch,
+                     estimate_resources(residency.schedule)["comb"], residency.bits // batch)
                 for batch, room in rooms.items()
                 for residency in [place_weights(schedule, room, pace, batch)] if residency]
-        if ways:
-            cycles, residency = min(ways, key=lambda way: way[0])
-            found.append((lanes, cycles, estimate_resources(residency.schedule)))
+        found += sorted(ways, key=lambda way: way.cycles)[:1]
     return found
 
 
@@ -285,7 +294,7 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, clock_mhz=100
         if need["comb"] > FILL * device.comb or room <= 0:
             refused.append((need["ebr"], need["comb"], schedule))
         elif schedule.weight_depth <= room:
-            fitting.append((lanes, schedule.cycles, need))
+            fitting.append(_Way(lanes, schedule.cycles, need["comb"]))
         else:
             rooms = {batch: weight_room(in_rounds(schedule), device) if batch == 2 else room
                      for batch in batches}
@@ -302,12 +311,15 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, clock_mhz=100
                            f"{device.name.upper()}'s LUT sites")
     if target_fps is None:
         # Logic isn't worth a cycle in a hundred.
-        most = (1 + ALIKE) * min(cycles for _, cycles, _ in fitting)
-        return min((entry for entry in fitting if entry[1] <= most),
-                   key=lambda entry: (entry[2]["comb"], entry[1]))[0]
-    fast = [entry for entry in fitting if clock_mhz * 1e6 / entry[1] >= target_fps]
+        most = (1 + ALIKE) * min(way.cycles for way in fitting)
+        return min((way for way in fitting if way.cycles <= most),
+                   key=lambda way: (way.comb, way.cycles)).lanes
+    fast = [way for way in fitting if clock_mhz * 1e6 / way.cycles >= target_fps]
     if not fast:
-        best = max(clock_mhz * 1e6 / entry[1] for entry in fitting)
-        raise PlanError(f"{network.name} reaches {best:,.0f} fps on the {device.name.upper()} at "
-                        f"{clock_mhz:g} MHz, not {target_fps:,.0f}")
-    return min(fast, key=lambda entry: (entry[2]["comb"], entry[1]))[0]
+        way = min(fitting, key=lambda way: way.cycles)
+        needed, present = way.bits * target_fps / 8e6, PIECE_BITS / 8 * clock_mhz / pace
+        short = (f"; that would take {needed:,.0f} MB/s of weights, and the SDRAM gives "
+                 f"{present:,.0f}" if needed > present else "")
+        raise PlanError(f"{network.name} reaches {clock_mhz * 1e6 / way.cycles:,.0f} fps on the "
+                        f"{device.name.upper()} at {clock_mhz:g} MHz, not {target_fps:,.0f}{short}")
+    return min(fast, key=lambda way: (way.comb, way.cycles)).lanes

@@ -119,6 +119,10 @@ class IssueSequencer(wiring.Component):
                              row_base.eq(cfg.source), x_base.eq(0), w_base.eq(cfg.weights)]
                 m.next = "WAIT"
             with m.State("WAIT"):
+                with m.If(cfg.image):            # as it is when the layer starts
+                    m.d.sync += reads_image.eq(self.image_full)
+                    with m.If(cfg.second):
+                        m.d.sync += self.absent.eq(~self.image_full)
                 with m.If(gap != 0):
                     m.d.sync += gap.eq(gap - 1)
                 with m.Elif((~cfg.image | self.image_full | cfg.second)
@@ -126,10 +130,6 @@ class IssueSequencer(wiring.Component):
                             & (~cfg.streamed | self.weights_there)):
                     m.d.comb += [self.frame_start.eq(cfg.image),
                                  self.streamed_start.eq(cfg.streamed)]
-                    with m.If(cfg.image):
-                        m.d.sync += reads_image.eq(self.image_full)
-                        with m.If(cfg.second):
-                            m.d.sync += self.absent.eq(~self.image_full)
                     m.next = "RUN"
             with m.State("RUN"):
                 m.d.comb += running.eq(1)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 
@@ -175,6 +176,26 @@ def test_a_target_out_of_reach_names_the_best():
     with pytest.raises(PlanError, match=r"wrn-20-1 reaches [\d,]+ fps on the 25F at 100 MHz, "
                                         r"not 1,000,000"):
         choose_lanes(Network(20, 1), "25f", target_fps=1e6)
+
+
+def test_a_memory_too_slow_for_the_target_is_named_with_what_it_gives():
+    """WRN-20-4's last blocks alone have 3.2 Mbit, which two frames share."""
+    net = Network(20, 4, act_frac=1, res_bits=8, res_frac=2)
+    with pytest.raises(PlanError) as error:
+        choose_lanes(net, "85f", target_fps=5000, memory_mhz=50)
+    found = re.fullmatch(r"wrn-20-4 reaches ([\d,]+) fps on the 85F at 100 MHz, not 5,000; that "
+                         r"would take ([\d,]+) MB/s of weights, and the SDRAM gives 95",
+                         str(error.value))
+    reached, needed = (int(number.replace(",", "")) for number in found.groups())
+    assert reached < 500 and needed > 5000 * 1.6e6 / 8e6
+
+
+def test_arrays_that_are_nearly_as_fast_win_by_their_logic():
+    net = Network(20, 4, act_frac=1, res_bits=8, res_frac=2)
+    chosen = make_schedule(net, choose_lanes(net, "85f", memory_mhz=133))
+    rival = make_schedule(net, Lanes(8, 4, 32, 4))
+    assert rival.cycles < chosen.cycles < 1.01 * rival.cycles
+    assert estimate_resources(chosen)["comb"] < estimate_resources(rival)["comb"]
 
 
 @pytest.mark.parametrize("limit", [96, 500, 3000])
