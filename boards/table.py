@@ -31,11 +31,12 @@ def table(results=RESULTS):
         board = Board.named(made["board"]).full_name
         cycles, clock = f"{measured('cycles_per_frame'):,}", f"{measured('fmax_mhz'):g} MHz"
         if r["streamed_bits"]:
-            cycles += f" ({r['stall_cycles']:,} wait for weights)"
+            pairs = ", two frames at a time" if r["batch"] == 2 else ""
+            cycles += f" ({r['stall_cycles']:,} wait for weights{pairs})"
             clock += f" (run at {made['clock_mhz']:g}, SDRAM at {r['memory_mhz']:.1f})"
         lines.append(
             f"| {r['network']}, {board} | {accuracy} | {r['lanes']:,}, "
-            f"{measured('lane_busy'):.0%} | {cycles} | {clock} | **{measured('fps'):,.0f}** "
+            f"{measured('lane_busy'):.0%} | {cycles} | {clock} | **{int(measured('fps')):,}** "
             f"| {measured('latency_us'):,.0f} us "
             f"| {used['comb']['measured']:,} ({used['comb']['estimate']:,}) "
             f"| {used['ff']['measured']:,} ({used['ff']['estimate']:,}) "

@@ -22,7 +22,7 @@ def new_report(plan):
         "network": plan.network.name, "device": plan.device, "digest": plan.digest,
         "accuracy": plan.package.accuracy, "test_images": plan.package.test_images,
         "streamed_bits": plan.streamed_bits, "stall_cycles": plan.stall_cycles,
-        "memory_mhz": plan.memory_mhz,
+        "memory_mhz": plan.memory_mhz, "batch": plan.batch,
         "macs": plan.network.macs, "lanes": plan.lanes.count,
         "cycles_per_frame": _pair(cycles), "fmax_mhz": _pair(mhz),
         "fps": _pair(round(mhz * 1e6 / cycles, 1)),

@@ -25,7 +25,8 @@ TIMEOUT = 60.0  # seconds
 
 @pytest.fixture(scope="module")
 def plan():
-    plan = dataclasses.replace(tiny.plan(), weight_words=200, memory_mhz=400 / 3)
+    """Two frames at a time: what the link sends is sometimes one."""
+    plan = dataclasses.replace(tiny.plan(), weight_words=200, memory_mhz=400 / 3, batch=2)
     assert plan.schedule.loads
     return plan
 
