@@ -126,6 +126,7 @@ def in_rounds(schedule, share_last=True):
 
 
 def _timed(schedule):
+    """With the maps' addresses and the gaps between layers, which follow from everything else."""
     schedule = _with_maps(schedule)
     return replace(schedule, layers=tuple(_gaps(schedule)))
 
@@ -137,12 +138,12 @@ def _first_fit(words, taken):
 
 
 def _with_maps(schedule):
-    """Places the activation maps.
+    """The schedule with the addresses of the activation maps.
 
     A convolution reads three rows at a time, so one that computes all of its outputs at once may
-    write its map over the one it reads, ``SLIDE`` rows further down: by the time when it writes a
-    row, it doesn't need the row there any more. So the largest maps need hardly more than one's
-    place instead of two. The others, which are at most half as large, lie beside each other in it.
+    write its map over the one it reads, ``SLIDE`` rows lower: when it writes a row, it doesn't need
+    the row there any more. So the largest maps take hardly more than the place of one instead of
+    two. The others, which are at most half as large, lie beside each other in it.
     """
     pixels, layers = schedule.lanes.pixels, schedule.layers
     one_frame = [layer for layer in layers if not layer.frame]
@@ -151,14 +152,12 @@ def _with_maps(schedule):
     written = {layer.name: needed[after.name] for layer, after in zip(convs, convs[1:])}
     written[convs[-1].name] = needed[convs[-1].name]
     largest = max(written.values())
-    sliding = [layer for layer in convs if not layer.from_image and needed[layer.name] == largest
-               and layer.final]
+    large = [layer for layer in convs if not layer.from_image and needed[layer.name] == largest]
+    sliding = [layer for layer in large if layer.final]
     rise = SLIDE * sum(layer.row_words for layer in sliding)
     # The strided one may be in passes: the map that it writes is half as large.
     zone = largest + max(rise, 0 if sliding and sliding[-1].stride == 2 else largest // 2)
-    slide = zone < 2 * largest and all(
-        layer.stride == 2 or layer.final for layer in convs
-        if not layer.from_image and needed[layer.name] == largest)
+    slide = zone < 2 * largest and all(layer.stride == 2 or layer.final for layer in large)
     if not slide:
         zone, sliding = 2 * largest, []
     names = {layer.name for layer in sliding}
@@ -168,11 +167,10 @@ def _with_maps(schedule):
     for index, layer in enumerate(layers):
         if layer.first_output == 0:
             words = written[layer.name]
-            source = 0 if layer.from_image else read[layer.frame][0]
             if layer.from_image and slide:
                 target = rise
             elif layer.name in names:
-                target = source - SLIDE * layer.row_words
+                target = read[layer.frame][0] - SLIDE * layer.row_words
             elif _waits(layers, index):
                 target = zone        # waits there while the other frame uses the place below
             else:
