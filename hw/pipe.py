@@ -20,8 +20,9 @@ def delayed(m, value, cycles, *, state=False):
     return value
 
 
-def copies(m, value, count, platform):
-    """``count`` registers that all hold ``value`` as it was a cycle ago, as a list.
+def copies(m, value, count, platform, *, state=False):
+    """``count`` registers that all hold ``value`` as it was a cycle ago, as a list; ``state`` as in
+    :func:`delayed`.
 
     For what steers hundreds of cells: one net to all of them crosses the chip in more than a
     clock cycle (65 MHz was the estimate after placement with nets of 400 to 900 sinks). Yosys
@@ -29,11 +30,12 @@ def copies(m, value, count, platform):
     """
     value, registers = Value.cast(value), []
     for _ in range(count):
-        held = Signal(len(value), reset_less=True)
+        held = Signal(len(value), reset_less=not state)
         if has_carry_cells(platform):
             m.submodules += [Instance(
                 "TRELLIS_FF", a_keep=1, p_GSR="DISABLED", p_CEMUX="1", p_CLKMUX="CLK",
-                p_LSRMUX="LSR", p_REGSET="RESET", i_CLK=ClockSignal(), i_LSR=Const(0),
+                p_LSRMUX="LSR", p_REGSET="RESET", i_CLK=ClockSignal(),
+                i_LSR=ResetSignal(allow_reset_less=True) if state else Const(0),
                 i_DI=value[i], o_Q=held[i]) for i in range(len(value))]
         else:
             m.d.sync += held.eq(value)

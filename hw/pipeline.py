@@ -20,7 +20,7 @@ from .head import SCORE_SHAPE, HeadUnit
 from .issue import IssueSequencer
 from .maps import ColumnMemory, Window
 from .memory import Rom
-from .pipe import delayed
+from .pipe import copies, delayed
 from .pool import PoolUnit
 from .results import (
     CODES_DELAY,
@@ -131,8 +131,10 @@ class Pipeline(wiring.Component):
             window.source.eq(issue.source),
             array.x.codes.eq(window.codes), array.w_addr.eq(issue.weights),
             array.x.active.eq(issue.control.active), array.x.shift.eq(issue.control.shift),
-            array.x.last.eq(issue.control.last),
-            sequencer.emit.eq(delayed(m, issue.control.last, emit_latency(y), state=True))]
+            array.x.last.eq(issue.control.last)]
+        # Its last register is the sequencer's own: the array has one of the same value, far away.
+        emit = delayed(m, issue.control.last, emit_latency(y) - 1, state=True)
+        m.d.comb += sequencer.emit.eq(copies(m, emit, 1, platform, state=True)[0])
 
         m.d.comb += issue.weights_there.eq(1)
         if y.loads:
