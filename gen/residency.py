@@ -27,6 +27,7 @@ START = 4    # cycles from the last piece to the layer's first step
 ROUNDS = 4   # until loads and layers repeat themselves
 SLOWER = 0.002  # of a round that fewer passes may cost
 SPARE = 0.13
+WHOLE, STRIDED, ALL = range(3)  # which of the convolutions that read the largest maps are divided
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,6 @@ class Residency:
 def piece_cycles(clock_mhz, memory_mhz):
     """Pipeline cycles from one piece of the weights to the next, on average."""
     return max(1, PIECE_BITS / MEMORY_BITS / MEMORY_SHARE * clock_mhz / memory_mhz)
-
-
-WHOLE, STRIDED, ALL = range(3)  # which of the convolutions that read the largest maps are divided
 
 
 def _units(schedule, divided):
@@ -98,25 +96,26 @@ def _joined(schedule, units, resident, most=0):
 def _placed(schedule, resident, depth):
     """The schedule with the weights of the set ``resident``, of :attr:`LayerSchedule.part`, in
     front and the others in a ring behind them, or ``None`` where that's impossible."""
-    layers, place, places, spans = schedule.layers, 0, {}, {}
+    layers, place, stays, loader, spans = schedule.layers, 0, {}, {}, {}
     for layer in layers:
-        if layer.part in resident and layer.part not in places:
-            places[layer.part] = place
+        if layer.part in resident and layer.part not in stays:
+            stays[layer.part] = place
             place += layer.weight_words
     first, addresses, count = place, [], len(layers)
     for index, layer in enumerate(layers):
         if layer.part in resident:
-            addresses.append(places[layer.part])
+            addresses.append(stays[layer.part])
         elif layer.reuses:
-            begin, _ = spans[places[layer.part]]
-            spans[places[layer.part]] = begin, index
+            first_user = loader[layer.part]
+            begin, _ = spans[first_user]
+            spans[first_user] = begin, index
             addresses.append(begin)
         else:
             if place + layer.weight_words > depth:
                 place = first
             if place + layer.weight_words > depth:
                 return None
-            places[layer.part] = index
+            loader[layer.part] = index
             spans[index] = place, index      # where it is, and the last layer that uses it
             addresses.append(place)
             place += layer.weight_words

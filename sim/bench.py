@@ -20,7 +20,7 @@ from gen.package import Package
 
 from .difference import first_difference
 from .golden import Golden
-from .taps import FrameTaps
+from .taps import FrameTaps, TapSorter
 
 QUIET = 50_000          # cycles without any traffic after which the design counts as stuck
 RESET_CYCLES = 4
@@ -78,7 +78,7 @@ class Frames:
         p, c = job["pixels"], job["result_channels"]
         self.shape = p, c, len(dut.tap__codes) // (p * c), len(dut.tap__residual) // (p * c)
         self.results = [{} for _ in order]
-        self.tapped = []                       # FrameTaps in order of frames
+        self.taps = TapSorter(lambda: FrameTaps(self.network, *self.shape))
         self.first_pixel, self.last_score = [], []
 
     async def run(self):
@@ -103,7 +103,7 @@ class Frames:
         image_stalls = stalls(self.seed, (0, 0, 0.5, 0.9))
         # Scores are few: some of them have to wait in every frame.
         score_stalls = stalls(self.seed and self.seed + 1, (0.5, 0.9))
-        taking, standing, scores, layers = False, None, [], {}
+        taking, standing, scores = False, None, []
         done, quiet, kinds = 0, 0, [conv.kind for conv in self.network.convs]
         frame_pixels = self.network.side ** 2
         weights = WeightFeed(dut, self.job, self.seed) if self.job["weights"] else None
@@ -146,13 +146,9 @@ class Frames:
             if tap_valid.value == 1:
                 quiet = 0
                 frame, index = number(fields[0]), number(fields[1])
-                taps, layer = layers.get(frame, (None, index + 1))
-                if index < layer:
-                    taps = FrameTaps(self.network, *self.shape)
-                    self.tapped.append(taps)
-                layers[frame] = taps, index
                 first = index < len(kinds) and kinds[index] == "first"
-                taps.add(index, *map(number, fields[2:7]), None if first else number(fields[7]))
+                self.taps.add(frame, index, *map(number, fields[2:7]),
+                              None if first else number(fields[7]))
             if quiet > QUIET:
                 self._stuck(done, sent)
 
@@ -185,9 +181,9 @@ class Frames:
 
     def _map_difference(self, frame, want):
         """First difference of a frame's maps; its words are then forgotten."""
-        if frame >= len(self.tapped):
+        if frame >= len(self.taps.frames):
             return {"layer": self.network.convs[0].name, "expected": "a map", "got": "no words"}
-        taps, self.tapped[frame] = self.tapped[frame], None
+        taps, self.taps.frames[frame] = self.taps.frames[frame], None
         return taps.first_difference({name: m[0] for name, m in want.maps.items()})
 
     def _stuck(self, done, sent):

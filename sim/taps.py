@@ -4,7 +4,7 @@ import numpy as np
 
 from .difference import first_difference
 
-__all__ = ["FrameTaps", "unpack"]
+__all__ = ["FrameTaps", "TapSorter", "unpack"]
 
 
 def unpack(words, count, bits, signed=False):
@@ -87,3 +87,30 @@ class FrameTaps:
         got[place] = values[word, pixel]
         np.add.at(written, place, 1)
         return got, written, None
+
+
+class TapSorter:
+    """Sorts result words into frames, of which two may be under way.
+
+    Parameters
+    ----------
+    new : callable
+        Makes a :class:`FrameTaps`.
+
+    Members
+    -------
+    frames : list of FrameTaps
+        In the order in which the frames began.
+    """
+
+    def __init__(self, new):
+        self.new, self.frames, self.current = new, [], {}
+
+    def add(self, frame, layer, *word):
+        """A result word of a frame of the round; the rest is :meth:`FrameTaps.add`'s."""
+        taps, before = self.current.get(frame, (None, layer + 1))
+        if layer < before:
+            taps = self.new()
+            self.frames.append(taps)
+        self.current[frame] = taps, layer
+        taps.add(layer, *word)

@@ -14,7 +14,7 @@ from amaranth.lib import memory
 
 from hw.memory import Ram
 from sim.golden import Golden
-from sim.taps import FrameTaps
+from sim.taps import FrameTaps, TapSorter
 from tests.hw.tiny import ARRAYS, SMALLEST, plan_of
 from tests.streams import STALLS, receive, send, simulate
 
@@ -44,15 +44,17 @@ class Monitor:
     """Sorts the tap's words into frames, notes when pixels and scores pass."""
 
     def __init__(self, plan, dut):
-        self.plan, self.dut = plan, dut
-        self.frames, self.pixels, self.scores = [], [], []
+        self.dut = dut
+        self.taps = TapSorter(lambda: FrameTaps(
+            plan.network, plan.lanes.pixels, plan.lanes.result_channels, plan.schedule.act_bits,
+            plan.schedule.res_bits))
+        self.pixels, self.scores = [], []
 
     async def watch(self, ctx):
         tap, image, scores = self.dut.tap, self.dut.image, self.dut.scores
-        schedule, lanes = self.plan.schedule, self.plan.lanes
-        cycle, layers = 0, {}
+        cycle = 0
         while True:
-            _, _, taken, ready, given, accepted, last, valid, frame, *word = await (
+            _, _, taken, ready, given, accepted, last, valid, *word = await (
                 ctx.tick().sample(
                     image.valid, image.ready, scores.valid, scores.ready, scores.payload.last,
                     tap.valid, tap.frame, tap.layer, tap.row, tap.group, tap.slice, tap.mask,
@@ -62,13 +64,7 @@ class Monitor:
             if given and accepted and last:
                 self.scores.append(cycle)
             if valid:
-                taps, layer = layers.get(frame, (None, word[0] + 1))
-                if word[0] < layer:
-                    taps = FrameTaps(self.plan.network, lanes.pixels, lanes.result_channels,
-                                     schedule.act_bits, schedule.res_bits)
-                    self.frames.append(taps)
-                layers[frame] = taps, word[0]
-                taps.add(*word)
+                self.taps.add(*word)
             cycle += 1
 
 
@@ -107,7 +103,7 @@ def check(plan, images, stalls=("never", "never"), seed=1):
         background.append(weights)
     simulate(dut, feed, drain, watch=[dut.scores], background=background)
     for k in range(len(images)):
-        found = monitor.frames[k].first_difference(
+        found = monitor.taps.frames[k].first_difference(
             {name: maps[k] for name, maps in golden.maps.items()})
         assert found is None, f"frame {k}: {found}"
     classes = plan.network.classes
