@@ -1,4 +1,4 @@
-"""``python -m export train|eval|pack|card|study``: train a network, measure it, package it."""
+"""``python -m export COMMAND``: train a network, measure it, package it, compare it."""
 
 import argparse
 import sys
@@ -12,9 +12,12 @@ from gen.package import Package
 from .card import card
 from .data import load
 from .pack import PackError, evaluate, pack
-from .paper import ACTS, NORMS, WEIGHT_BITS
-from .study import study, table
+from .paper import ACTS, NORMS, SCALES, WEIGHT_BITS
+from .study import study
+from .study import table as study_table
 from .train import Recipe, TrainError, restore, train
+from .versus import table as versus_table
+from .versus import versus
 
 EPILOG = """example:
   python -m export train --data DIR --epochs 60 --out run.pt
@@ -32,6 +35,15 @@ def _sides(text):
             f"must be SIDE:FRACTION,... such as 16:0.5,24:0.75, not {text!r}") from None
 
 
+def _add_recipe(p, rate):
+    p.add_argument("--rate", type=float, default=rate, help="learning rate (%(default)s)")
+    p.add_argument("--sides", type=_sides, default=(), metavar="SIDE:FRACTION,...",
+                   help="smaller images up to these fractions of the run")
+    p.add_argument("--batch", type=int, default=64, help="images per step (%(default)s)")
+    p.add_argument("--side", type=int, help="resize the pictures of an image folder")
+    p.add_argument("--threads", type=int, help="CPU threads (PyTorch's choice)")
+
+
 def _parser():
     def add(commands, name, text, example):
         return commands.add_parser(
@@ -41,7 +53,7 @@ def _parser():
 
     parser = argparse.ArgumentParser("python -m export", description=__doc__, epilog=EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", metavar="train|eval|pack|card|study")
+    commands = parser.add_subparsers(dest="command", metavar="train|eval|pack|card|study|versus")
 
     p = add(commands, "train", "train a network into a checkpoint",
             "train --data DIR --width 1 --minutes 90 --sides 16:0.5,24:0.7 --out run.pt")
@@ -83,11 +95,14 @@ def _parser():
                    help="smaller images up to these fractions of the run")
     p.add_argument("--amp", choices=("off", "bf16"), default="off",
                    help="convolutions in bfloat16 while training (%(default)s)")
-    for name, known in (("norm", NORMS), ("act", tuple(ACTS)), ("weight-bits", WEIGHT_BITS)):
+    for name, known in (("norm", NORMS), ("act", tuple(ACTS)), ("weight-bits", WEIGHT_BITS),
+                        ("scale", SCALES)):
         value = getattr(default, name.replace("-", "_"))
         p.add_argument(f"--{name}", type=type(value), choices=known, default=value,
                        help="for comparison with the paper; only the default can be packed "
                             "(%(default)s)")
+    p.add_argument("--floats", action="store_true",
+                   help="floating-point activations, for comparison; can't be packed")
     p.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(%(default)s)")
     p.add_argument("--threads", type=int, help="CPU threads of a process (PyTorch's choice)")
 
@@ -121,13 +136,18 @@ def _parser():
     p.add_argument("--data", type=Path, required=True, metavar="DIR", help=data_help)
     p.add_argument("--out", type=Path, metavar="DIR", help="folder for the runs of --epochs")
     p.add_argument("--epochs", type=int, help="train on in each format (default: don't)")
-    p.add_argument("--rate", type=float, default=0.002, help="its learning rate (%(default)s)")
-    p.add_argument("--sides", type=_sides, default=(), metavar="SIDE:FRACTION,...",
-                   help="smaller images up to these fractions of the run")
-    p.add_argument("--batch", type=int, default=64, help="its images per step (%(default)s)")
-    p.add_argument("--side", type=int, help="resize the pictures of an image folder")
+    _add_recipe(p, 0.002)
     p.add_argument("--images", type=int, help="only the first test images")
-    p.add_argument("--threads", type=int, help="CPU threads (PyTorch's choice)")
+
+    p = add(commands, "versus", "train the nets that the paper compares, with several seeds",
+            "versus --data DIR --out runs/versus --epochs 2 --sides 16:1")
+    p.add_argument("--data", type=Path, required=True, metavar="DIR", help=data_help)
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the runs")
+    p.add_argument("--depth", type=int, default=20, help="6n+2 (%(default)s)")
+    p.add_argument("--width", type=int, default=1, help="times 16 channels (%(default)s)")
+    p.add_argument("--seeds", type=int, default=3, help="runs of each net (%(default)s)")
+    p.add_argument("--epochs", type=int, required=True, help="length of each run")
+    _add_recipe(p, 0.004)
     return parser
 
 
@@ -157,7 +177,20 @@ def _study(options):
     images, test = load(options.data, options.side)
     rows = study(options.checkpoint, recipe, images, test.head(options.images), options.out,
                  log=lambda line: print(line, file=sys.stderr, flush=True))
-    print(table(rows))
+    print(study_table(rows))
+
+
+def _versus(options):
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    recipe = Recipe(epochs=options.epochs, batch=options.batch, rate=options.rate,
+                    sides=options.sides)
+    options.out.mkdir(parents=True, exist_ok=True)
+    images, test = load(options.data, options.side)
+    rows = versus(Network(options.depth, options.width, act_frac=1), recipe, images, test,
+                  options.out, options.seeds,
+                  log=lambda line: print(line, file=sys.stderr, flush=True))
+    print(versus_table(rows))
 
 
 def _train(options):
@@ -218,7 +251,7 @@ def main(arguments=None):
         return 0
     try:
         {"train": _train, "pack": _pack, "eval": _eval, "card": _card,
-         "study": _study}[options.command](options)
+         "study": _study, "versus": _versus}[options.command](options)
     except ValueError as error:  # every refusal is one; the message is one sentence
         print(error, file=sys.stderr)
         return 2

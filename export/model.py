@@ -92,6 +92,9 @@ class WRN(nn.Module):
     ----------
     network : gen.network.Network
         Geometry, formats and shifts.
+    floats : bool
+        Floating-point activations and residuals, neither rounded nor limited (but for the floor
+        of the shifted ReLU), in training and evaluation. For comparison: no hardware runs it.
 
     Members
     -------
@@ -102,9 +105,9 @@ class WRN(nn.Module):
         (the paper's 1/temperature). It never changes the first maximum.
     """
 
-    def __init__(self, network):
+    def __init__(self, network, floats=False):
         super().__init__()
-        self.network = network
+        self.network, self.floats = network, floats
         self.signs = nn.ModuleDict({name: SignWeights(shape)
                                     for name, shape in network.weight_shapes.items()})
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 8)))
@@ -144,9 +147,9 @@ class WRN(nn.Module):
 
     def _scores(self, images, taps):
         net = self.network
-        rounding = self.rounding or not self.training
-        low, high = -net.zero, net.top - net.zero
-        limit = 1 << net.res_bits - 1
+        rounding = not self.floats and (self.rounding or not self.training)
+        low, high = -net.zero, math.inf if self.floats else net.top - net.zero
+        limit = math.inf if self.floats else 1 << net.res_bits - 1
 
         def tap(name, x, dtype=torch.int32, offset=0):
             if taps is not None:

@@ -1,11 +1,11 @@
 """The nets of the paper that the hardware doesn't run, for comparison: batch normalisation, other
-activation functions, 32-bit weights; floating-point activations throughout.
+activation functions, 32-bit weights, exact scales; floating-point activations throughout.
 
 Source: McDonnell et al. 2019, arXiv 1907.06916 (figures 2, 4 and 5), and its authors' code.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -13,13 +13,14 @@ from torch.nn import functional as F
 
 from gen.network import PIXEL_ZERO
 
-from .model import SignWeights
+from .model import WRN, SignWeights
 
-__all__ = ["ACTS", "NORMS", "OURS", "WEIGHT_BITS", "PaperNet", "Variant"]
+__all__ = ["ACTS", "NORMS", "OURS", "SCALES", "WEIGHT_BITS", "PaperNet", "Variant", "model_as"]
 
 NORMS = ("none", "bn", "final-bn", "mean-only-bn")
 ACTS = {"srelu": lambda x: x.clamp(min=-1), "relu": F.relu, "elu": F.elu}
 WEIGHT_BITS = (1, 32)
+SCALES = ("fitted", "he", "he-power-of-two")
 
 
 @dataclass(frozen=True)
@@ -36,23 +37,46 @@ class Variant:
         ``"srelu"``, max(-1, x); ``"relu"``; ``"elu"``.
     weight_bits : int
         1 or 32.
+    scale : str
+        Of a layer's ±1 weights. ``"fitted"``: the power of two that
+        :func:`export.model.calibrate` finds (in the paper's nets as ``"he"``); ``"he"``: the
+        paper's constant (equation 1 of arXiv 1802.08530); ``"he-power-of-two"``: that rounded to
+        the nearest power of two.
+    floats : bool
+        Floating-point activations in the net that is otherwise ours; the paper's have no others.
     """
 
     norm: str = "none"
     act: str = "srelu"
     weight_bits: int = 1
+    scale: str = "fitted"
+    floats: bool = False
 
     def __post_init__(self):
-        for name, known in (("norm", NORMS), ("act", tuple(ACTS)), ("weight_bits", WEIGHT_BITS)):
+        for name, known in (("norm", NORMS), ("act", tuple(ACTS)), ("weight_bits", WEIGHT_BITS),
+                            ("scale", SCALES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name.replace('_', ' ').capitalize()} must be one of "
                                  f"{', '.join(map(str, known))}, not {getattr(self, name)}")
 
     def __str__(self):
-        return f"norm {self.norm}, act {self.act}, {self.weight_bits}-bit weights"
+        text = f"norm {self.norm}, act {self.act}, {self.weight_bits}-bit weights"
+        if self.scale != "fitted":
+            text += f", scale {self.scale}"
+        return f"{text}, float activations" if self.floats else text
+
+    @property
+    def ours(self):
+        """Whether it's the hardware's net but for its number formats."""
+        return replace(self, floats=False) == OURS
 
 
 OURS = Variant()
+
+
+def model_as(network, variant):
+    """The PyTorch model of ``network``'s geometry as ``variant``."""
+    return WRN(network, variant.floats) if variant.ours else PaperNet(network, variant)
 
 
 class MeanOnly(nn.Module):
@@ -90,10 +114,17 @@ class Weights(nn.Module):
 
 
 class ScaledSigns(SignWeights):
-    """±1 weights times the paper's constant (equation 1 of arXiv 1802.08530)."""
+    """±1 weights times the paper's constant (equation 1 of arXiv 1802.08530), or the power of two
+    nearest to it."""
+
+    def __init__(self, shape, power_of_two=False):
+        super().__init__(shape)
+        self.scale = math.sqrt(2 / math.prod(shape[1:]))
+        if power_of_two:
+            self.scale = 2.0 ** round(math.log2(self.scale))
 
     def forward(self):
-        return super().forward() * math.sqrt(2 / math.prod(self.latent.shape[1:]))
+        return super().forward() * self.scale
 
 
 class PaperNet(nn.Module):
@@ -103,9 +134,10 @@ class PaperNet(nn.Module):
     def __init__(self, network, variant):
         super().__init__()
         self.network, self.variant, self.rounding = network, variant, False
-        kind = ScaledSigns if variant.weight_bits == 1 else Weights
-        self.signs = nn.ModuleDict({name: kind(shape)
-                                    for name, shape in network.weight_shapes.items()})
+        coarse = variant.scale == "he-power-of-two"
+        self.signs = nn.ModuleDict({
+            name: ScaledSigns(shape, coarse) if variant.weight_bits == 1 else Weights(shape)
+            for name, shape in network.weight_shapes.items()})
         before = network.convs[1:]
         self.norms = nn.ModuleDict({conv.name: _norm(variant.norm, conv.cin) for conv in before})
         self.norms["head"] = _norm(variant.norm, network.features)

@@ -7,15 +7,17 @@ from pathlib import Path
 from gen.network import Network
 
 from .adapt import adapted
-from .model import WRN
-from .train import accuracy, restore, train
+from .paper import Variant, model_as
+from .train import accuracy, finished, restore
 
-__all__ = ["FORMATS", "study", "table"]
+__all__ = ["FLOAT", "FORMATS", "study", "table"]
 
 # Activation bits and fraction bits, residual bits and fraction bits. Activations reach at least
 # 6.5 where bits allow, residuals 32 in units of a block's input.
+FLOAT = None
 FORMATS = (
-    *((4, 1, bits, max(0, bits - 6)) for bits in (12, 10, 8, 7, 6, 5, 4)),
+    FLOAT,
+    *((4, 1, bits, max(0, bits - 6)) for bits in (12, 8, 6, 5, 4)),
     (2, 0, 8, 2), (3, 0, 8, 2), (3, 1, 8, 2), (4, 2, 8, 2), (6, 3, 8, 2), (8, 5, 8, 2))
 
 
@@ -36,30 +38,33 @@ def study(start, recipe, images, test, folder, formats=FORMATS, device="cpu", lo
     """
     parent, rows = restore(start), []
     before = Network.from_dict(parent["network"])
-    for act_bits, act_frac, res_bits, res_frac in formats:
-        wanted = replace(before, act_bits=act_bits, act_frac=act_frac, res_bits=res_bits,
-                         res_frac=res_frac)
+    for form in formats:
+        names = "act_bits", "act_frac", "res_bits", "res_frac"
+        wanted = before if form is FLOAT else replace(before, **dict(zip(names, form)))
         network, state = adapted(before, parent["model"], wanted)
-        model = WRN(network).to(device)
+        model = model_as(network, Variant(floats=form is FLOAT)).to(device)
         model.load_state_dict(state)
-        rows.append(((act_bits, act_frac, res_bits, res_frac), accuracy(model, test), None))
+        rows.append((form, accuracy(model, test), None))
         if recipe:
-            out = Path(folder) / f"{network.name}-b{act_bits}f{act_frac}-r{res_bits}.pt"
-            done = restore(out) if out.exists() else None
-            if not (done and done["finished"]):
-                done = train(wanted, recipe, images, test, out, device, done is not None,
-                             start=start, log=log)
+            kind = "float" if form is FLOAT else "b{}f{}-r{}".format(*form)
+            out = Path(folder) / f"{network.name}-{kind}.pt"
+            done = finished(wanted, replace(recipe, floats=form is FLOAT), images, test, out,
+                            device, start, log)
             rows[-1] = (*rows[-1][:2], done["history"][-1]["test"])
         log(_row(rows[-1]))
     return rows
 
 
 def _row(row):
-    (act_bits, act_frac, res_bits, res_frac), plain, trained = row
-    low, high = -1, ((1 << act_bits) - 1 - (1 << act_frac)) / (1 << act_frac)
+    form, plain, trained = row
     after = "" if trained is None else f"{trained:.2%}"
-    return (f"| {act_bits} ({act_frac}) | {low} to {high:g} | {res_bits} ({res_frac}) | "
-            f"{plain:.2%} | {after} |")
+    if form is FLOAT:
+        cells = "float", "from -1", "float"
+    else:
+        act_bits, act_frac, res_bits, res_frac = form
+        high = ((1 << act_bits) - 1 - (1 << act_frac)) / (1 << act_frac)
+        cells = f"{act_bits} ({act_frac})", f"-1 to {high:g}", f"{res_bits} ({res_frac})"
+    return f"| {' | '.join((*cells, f'{plain:.2%}', after))} |"
 
 
 def table(rows):

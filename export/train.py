@@ -21,10 +21,13 @@ from gen.network import Network
 
 from .adapt import adapted
 from .data import augment, shrink
-from .model import WRN, calibrate
-from .paper import OURS, PaperNet, Variant
+from .model import calibrate
+from .paper import OURS, Variant, model_as
 
-__all__ = ["Recipe", "TrainError", "accuracy", "restore", "train", "variant_of"]
+__all__ = ["Recipe", "TrainError", "accuracy", "finished", "restore", "train", "variant_of"]
+
+
+VARIANT = tuple(Variant.__dataclass_fields__)
 
 
 class TrainError(ValueError):
@@ -65,7 +68,7 @@ class Recipe:
     seed : int
     amp : str
         ``"off"`` or ``"bf16"`` (convolutions of the training pass in bfloat16).
-    norm, act, weight_bits
+    norm, act, weight_bits, scale, floats
         See :class:`export.paper.Variant`: any but the defaults is a net for comparison.
     """
 
@@ -87,6 +90,8 @@ class Recipe:
     norm: str = OURS.norm
     act: str = OURS.act
     weight_bits: int = OURS.weight_bits
+    scale: str = OURS.scale
+    floats: bool = OURS.floats
 
     def __post_init__(self):
         if (self.epochs is None) == (self.minutes is None):
@@ -111,7 +116,12 @@ class Recipe:
     @property
     def variant(self):
         """The :class:`export.paper.Variant` that is trained."""
-        return Variant(self.norm, self.act, self.weight_bits)
+        return Variant(**{name: getattr(self, name) for name in VARIANT})
+
+    @property
+    def settings(self):
+        """The recipe as JSON, as checkpoints keep it."""
+        return asdict(self) | {"sides": [list(pair) for pair in self.sides]}
 
     def rate_factor(self, t):
         """Learning rate over its peak at fraction ``t`` of the run."""
@@ -189,10 +199,18 @@ def _save(path, state):
     partial.replace(path)
 
 
+def _check_recipe(path, state, recipe):
+    # Checkpoints from before a setting existed were trained with its default.
+    theirs = Recipe(epochs=1).settings | state["recipe"]
+    odd = sorted(k for k, ours in recipe.settings.items() if theirs[k] != ours)
+    if odd:
+        raise TrainError(f"{path}: was trained with another {', '.join(odd)}; resume with the "
+                         f"same options")
+
+
 def variant_of(state):
     """The :class:`export.paper.Variant` of a checkpoint."""
-    return Variant(**{name: state["recipe"].get(name, getattr(OURS, name))
-                      for name in ("norm", "act", "weight_bits")})
+    return Variant(**{name: state["recipe"].get(name, getattr(OURS, name)) for name in VARIANT})
 
 
 def _history(state):
@@ -246,18 +264,14 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
     if recipe.batch > len(images):
         raise TrainError(f"Batch must be at most the {len(images)} training images, "
                          f"not {recipe.batch}")
-    settings = asdict(recipe) | {"sides": [list(pair) for pair in recipe.sides]}
     network = replace(network, side=images.side, classes=len(images.class_names))
     if resume:
         state = restore(out)
-        if state["recipe"] != settings:
-            odd = sorted(k for k in settings if state["recipe"].get(k) != settings[k])
-            raise TrainError(f"{out}: was trained with another {', '.join(odd)}; resume with the "
-                             f"same options")
+        _check_recipe(out, state, recipe)
         network, before = Network.from_dict(state["network"]), state.get("before", [])
     elif start is not None:
         state, parent = None, restore(start)
-        if not variant_of(parent) == recipe.variant == OURS:
+        if variant_of(parent) != OURS or not recipe.variant.ours:
             raise TrainError(f"{start}: a run can start only from a net without normalisation, "
                              f"with the shifted ReLU and 1-bit weights, and be one")
         network, weights = adapted(Network.from_dict(parent["network"]), parent["model"], network)
@@ -267,8 +281,7 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         network = calibrate(network, images.pixels[:256], recipe.act_rms, recipe.branch,
                             seed=recipe.seed)
     torch.manual_seed(recipe.seed)
-    model = WRN(network) if recipe.variant == OURS else PaperNet(network, recipe.variant)
-    model = model.to(device)
+    model = model_as(network, recipe.variant).to(device)
     optimiser = torch.optim.Adam([
         {"params": [sign.latent for sign in model.signs.values()], "peak": recipe.rate},
         {"params": [model.log_scale], "peak": recipe.scale_rate}], lr=0.0)
@@ -341,7 +354,7 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
                         "test": test_right / len(test)})
         if processes.rank == 0:
             state = {"format": "signstream-checkpoint", "network": network.to_dict(),
-                     "recipe": settings, "class_names": list(images.class_names),
+                     "recipe": recipe.settings, "class_names": list(images.class_names),
                      "train_images": len(images), "model": model.state_dict(),
                      "optimiser": optimiser.state_dict(), "epoch": epoch, "seen": seen,
                      "elapsed": total, "history": history, "before": before,
@@ -353,6 +366,18 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
                 f" %  {count / (now - epoch_began):.0f} img/s  {total:.0f} s")
     processes.close()
     return state if processes.rank == 0 else None
+
+
+def finished(network, recipe, images, test, out, device="cpu", start=None, log=print):
+    """The last checkpoint of the run at ``out``, which is made, gone on with, or there already;
+    parameters as for :func:`train`."""
+    out = Path(out)
+    done = restore(out) if out.exists() else None
+    if done and done["finished"]:
+        _check_recipe(out, done, recipe)
+        return done
+    return train(network, recipe, images, test, out, device, done is not None, start=start,
+                 log=log)
 
 
 def _bar(steps, epoch, rank):

@@ -1,12 +1,17 @@
 """The paper's nets with normalisation, other activation functions and 32-bit weights."""
 
+import math
+from dataclasses import replace
+
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from export.__main__ import main  # noqa: E402
-from export.paper import ACTS, NORMS, OURS, PaperNet, Variant  # noqa: E402
+from export.model import WRN, calibrate  # noqa: E402
+from export.paper import ACTS, NORMS, OURS, SCALES, PaperNet, Variant  # noqa: E402
 from export.train import restore  # noqa: E402
+from export.versus import VARIANTS  # noqa: E402
 from gen.network import Network  # noqa: E402
 from tests.export.test_train import data, one_thread, train  # noqa: E402, F401
 
@@ -85,3 +90,60 @@ def test_unknown_variants_are_refused():
         Variant(weight_bits=2)
     with pytest.raises(ValueError, match="Norm must be one of none, bn, final-bn, mean-only-bn"):
         Variant("batch")
+
+
+def test_float_activations_are_neither_rounded_nor_limited():
+    """Against the net without rounding and with limits that nothing reaches."""
+    wide = calibrate(replace(NET, act_bits=8, act_frac=0, res_bits=16, res_frac=0), images(), 1.0)
+    narrow = replace(wide, act_bits=4, res_bits=6)
+    models = []
+    for net, floats in ((wide, False), (narrow, True), (narrow, False)):
+        torch.manual_seed(1)
+        models.append(WRN(net, floats))
+    ours, float_net, narrow = models
+    ours.rounding = narrow.rounding = False
+    scores = [model.train(training)(images()) for model, training in
+              ((ours, True), (float_net, False), (narrow, True), (ours, False))]
+    assert torch.equal(scores[0], scores[1])
+    assert not torch.equal(scores[0], scores[2]) and not torch.equal(scores[0], scores[3])
+    assert torch.equal(float_net.train()(images()), scores[1])
+
+
+def test_scales_are_the_paper_s_or_the_nearest_powers_of_two():
+    exact, coarse = (PaperNet(NET, Variant(scale=scale)) for scale in SCALES[1:])
+    for name, shape in NET.weight_shapes.items():
+        he = math.sqrt(2 / math.prod(shape[1:]))
+        assert exact.signs[name]().abs().unique().tolist() == [pytest.approx(he)]
+        power, = coarse.signs[name]().abs().unique().tolist()
+        assert math.log2(power) % 1 == 0 and abs(math.log2(power / he)) <= 0.5
+
+
+def test_float_activations_are_trained_from_our_nets_and_never_packed(data, tmp_path, capsys):  # noqa: F811
+    ours, floats = tmp_path / "ours.pt", tmp_path / "floats.pt"
+    assert train(data, ours, "--epochs", 1) == 0
+    assert train(data, floats, "--epochs", 1, "--floats", "--start-from", ours) == 0
+    capsys.readouterr()
+    assert main(["pack", str(floats), "--out", str(tmp_path / "no.safetensors")]) == 2
+    assert "not norm none, act srelu, 1-bit weights, float activations" in capsys.readouterr().err
+
+
+def test_nets_are_compared_seed_by_seed_and_finished_runs_stay(data, tmp_path, capsys):  # noqa: F811
+    runs = tmp_path / "runs"
+    command = ["versus", "--data", str(data), "--out", str(runs), "--depth", "8", "--seeds", "2",
+               "--epochs", "1", "--batch", "10", "--sides", "8:1"]
+    assert main(command) == 0
+    first = capsys.readouterr()
+    rows = [line.strip("| ").split(" | ") for line in first.out.splitlines()[2:]]
+    assert [row[0] for row in rows] == list(VARIANTS)
+    for row in rows:
+        slug = "".join(c if c.isalnum() else "-" for c in row[0].lower())
+        states = [restore(runs / f"{slug}-{seed}.pt") for seed in (1, 2)]
+        assert [state["recipe"]["seed"] for state in states] == [1, 2]
+        a, b = (state["history"][-1]["test"] for state in states)
+        assert row[1:] == [f"{(a + b) / 2:.2%}", f"{min(a, b):.2%} to {max(a, b):.2%}", "2"]
+    before = {path: path.stat().st_mtime_ns for path in runs.iterdir()}
+    assert main(command) == 0
+    assert capsys.readouterr().out == first.out
+    assert {path: path.stat().st_mtime_ns for path in runs.iterdir()} == before
+    assert main([*command, "--rate", "0.1"]) == 2
+    assert "was trained with another rate" in capsys.readouterr().err

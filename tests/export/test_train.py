@@ -267,8 +267,9 @@ def test_a_study_tells_what_formats_cost_and_goes_on_where_it_was(data, trained,
     first = capsys.readouterr()
     rows = [line.split(" | ") for line in first.out.splitlines()]
     assert len(rows) == formats + 2 and len(list((tmp_path / "runs").glob("*.pt"))) == formats
+    assert rows[2][0] == "| float"
     # As the network was trained, but for the residual's fraction.
-    assert float(rows[2][3].rstrip("%")) == pytest.approx(
+    assert float(rows[3][3].rstrip("%")) == pytest.approx(
         100 * restore(trained)["history"][-1]["test"], abs=15)
     assert first.err.count("epoch 1/1") == formats
     assert main([*command, "--epochs", "1", "--batch", "10"]) == 0
