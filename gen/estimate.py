@@ -4,8 +4,11 @@ Counts follow the structure of the gateware; the factors are fitted to routed de
 (``boards/results``), as named beside each.
 """
 
+from collections import Counter
+
 from amaranth.utils import ceil_log2
 
+from hw.array import array_dot
 from hw.dot import ADDERS_PER_CHAIN
 from hw.image import image_memories
 from hw.results import STORED_EXTRA_BITS
@@ -24,14 +27,14 @@ class PlanTooLarge(ValueError):
 
 def _dot_cells(schedule):
     """LUT sites of one dot product with its accumulator, as :mod:`hw.dot` packs it."""
-    terms = [schedule.act_bits] * schedule.lanes.inputs
-    halves, adders = 0, 0
-    while len(terms) > 1:
-        sums = [max(pair) + 1 for pair in zip(terms[::2], terms[1::2])]
-        halves, adders = halves + sum(sums), adders + len(sums)
-        terms = sums + terms[len(terms) & ~1:]
-    halves, adders = halves + schedule.acc_bits, adders + 1
-    return halves + CHAIN_FEED * -(-adders // ADDERS_PER_CHAIN)
+    dot = array_dot(schedule)
+    widths, halves, adders = [dot.bits] * dot.lanes, dot.acc_bits, Counter([None])
+    for level in dot.levels():
+        sums = [widths[i] if j is None else max(widths[i], widths[j]) + 1 for i, j, _ in level]
+        halves += sum(width for width, (_, j, _) in zip(sums, level) if j is not None)
+        adders.update(block for _, j, block in level if j is not None)
+        widths = sums
+    return halves + CHAIN_FEED * sum(-(-count // ADDERS_PER_CHAIN) for count in adders.values())
 
 
 def _memories(schedule):

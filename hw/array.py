@@ -33,7 +33,7 @@ TAKE_HOP = 2                       # cycles from taking a group's results to tak
 
 def array_dot(schedule):
     """The :class:`.dot.Dot` of every pixel and output of the array."""
-    return Dot(schedule.lanes.inputs, schedule.act_bits, schedule.acc_bits)
+    return Dot(schedule.lanes.inputs, schedule.act_bits, schedule.acc_bits, blocks=3)
 
 
 def word_latency(schedule):

@@ -30,7 +30,7 @@ class CarryChain:
     """Collects adders and emits them as one chain of ``CCU2C``."""
 
     def __init__(self):
-        self.halves = []
+        self.adders, self.halves = 0, []
 
     def add(self, init, a, b, c, d, carry=True):
         """Sum of two numbers given as equally long lists of cell inputs, lowest bit first.
@@ -38,6 +38,7 @@ class CarryChain:
         Returns the sum as a ``Signal``, one bit longer than the inputs where ``carry``.
         """
         total = Signal(len(a) + carry)
+        self.adders += 1
         self.halves += [(init, *pins, total[i]) for i, pins in enumerate(zip(a, b, c, d))]
         self.halves.append((STOP, 0, 0, 0, 0, total[len(a)] if carry else Signal()))
         return total

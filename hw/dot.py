@@ -15,7 +15,7 @@ from amaranth.utils import ceil_log2
 from .carry import ACCUMULATE, ADD, ADD_XOR, CarryChain
 from .target import has_carry_cells
 
-__all__ = ["Dot", "DotUnit"]
+__all__ = ["ADDERS_PER_CHAIN", "Dot", "DotUnit"]
 
 ADDERS_PER_CHAIN = 8
 
@@ -32,16 +32,37 @@ class Dot:
         Of a code; also the shift between the digits of a pixel.
     acc_bits : int
         Of the accumulator, which wraps.
+    blocks : int
+        Blocks of consecutive lanes whose codes come from one place. Where it's worth it a block
+        has carry chains of its own: they can lie beside its codes, and only its sum travels.
     """
 
     lanes: int
     bits: int
     acc_bits: int
+    blocks: int = 1
 
     @property
     def latency(self):
         """Cycles from codes to captured result: a register after every adder, the result's."""
         return ceil_log2(self.lanes) + 1
+
+    def levels(self):
+        """The adder tree, level by level: ``(term, term, block)`` for each sum, terms being
+        numbered as they come out of the level before; a term without a partner goes on alone,
+        ``(term, None, block)``. Sums of a block have carry chains of their own, those of ``None``
+        are between blocks, or all of them where a block's would leave most of a chain empty."""
+        size = self.lanes // self.blocks
+        blocks = [lane // size if size >= ADDERS_PER_CHAIN else None for lane in range(self.lanes)]
+        found = []
+        while len(blocks) > 1:
+            level = [(i, i + 1, blocks[i] if blocks[i] == blocks[i + 1] else None)
+                     for i in range(0, len(blocks) - 1, 2)]
+            if len(blocks) % 2:
+                level.append((len(blocks) - 1, None, blocks[-1]))
+            found.append(level)
+            blocks = [block for _, _, block in level]
+        return found
 
     def compute(self, x, invert):
         """Sum that one step adds: ``x`` int[..., lanes], ``invert`` bool[..., lanes]."""
@@ -106,13 +127,14 @@ class DotUnit(wiring.Component):
         return total
 
     def _carry_cells(self, m, acc):
-        dot, chains = self.dot, []
+        dot, chains = self.dot, {}
 
-        def chain():
-            if not chains or len(chains[-1][1]) == ADDERS_PER_CHAIN:
-                chains.append((CarryChain(), []))
-            chains[-1][1].append(None)
-            return chains[-1][0]
+        def chain(block=None):
+            """The chain for the next adder of ``block``, or of several blocks."""
+            of_block = chains.setdefault(block, [])
+            if not of_block or of_block[-1].adders == ADDERS_PER_CHAIN:
+                of_block.append(CarryChain())
+            return of_block[-1]
 
         def held(value):
             register = Signal(len(value), reset_less=True)
@@ -122,29 +144,31 @@ class DotUnit(wiring.Component):
         terms, first = [self.x[i] for i in range(dot.lanes)], True
         if dot.lanes == 1:
             raise ValueError("Lanes must be at least 2, not 1")
-        while len(terms) > 1:
-            level = []
-            for i in range(0, len(terms) - 1, 2):
-                a, b = terms[i], terms[i + 1]
+        for level in dot.levels():
+            sums = []
+            for i, j, block in level:
+                if j is None:
+                    odd = terms[i]
+                    if first:
+                        odd = odd ^ self.invert[i].replicate(dot.bits)
+                    sums.append(held(odd))
+                    continue
+                a, b = terms[i], terms[j]
                 width = max(len(a), len(b))
                 bits_a, bits_b = ([v[k] if k < len(v) else Const(0) for k in range(width)]
                                   for v in (a, b))
                 if first:
-                    pins = (bits_a, [self.invert[i]] * width, bits_b, [self.invert[i + 1]] * width)
+                    pins = (bits_a, [self.invert[i]] * width, bits_b, [self.invert[j]] * width)
                 else:
                     pins = (bits_a, bits_b, [Const(0)] * width, [Const(1)] * width)
-                level.append(held(chain().add(ADD_XOR if first else ADD, *pins)))
-            if len(terms) % 2:
-                odd = terms[-1]
-                if first:
-                    odd = odd ^ self.invert[dot.lanes - 1].replicate(dot.bits)
-                level.append(held(odd))
-            terms, first = level, False
+                sums.append(held(chain(block).add(ADD_XOR if first else ADD, *pins)))
+            terms, first = sums, False
         added = terms[0]
         bits = [added[k] if k < len(added) else Const(0) for k in range(dot.acc_bits)]
         shifted = [acc[k - dot.bits] if k >= dot.bits else Const(0) for k in range(dot.acc_bits)]
         total = chain().add(ACCUMULATE, bits[:dot.acc_bits], [self.shift] * dot.acc_bits,
                             list(acc), shifted, carry=False)
-        for members, _ in chains:
-            members.emit(m)
+        for of_block in chains.values():
+            for members in of_block:
+                members.emit(m)
         return total

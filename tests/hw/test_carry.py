@@ -120,10 +120,14 @@ def test_both_bodies_of_a_dot_product_are_one_machine(lanes, bits, acc_bits, tmp
     assert same_dot(tmp_path, Dot(lanes, bits, acc_bits))
 
 
+def test_blocks_with_chains_of_their_own_change_nothing(tmp_path):
+    assert same_dot(tmp_path, Dot(24, 2, 12, blocks=3))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("lanes,bits,acc_bits", [(48, 4, 14), (12, 8, 16), (24, 2, 12)])
 def test_both_bodies_of_wide_dot_products_are_one_machine(lanes, bits, acc_bits, tmp_path):
-    assert same_dot(tmp_path, Dot(lanes, bits, acc_bits))
+    assert same_dot(tmp_path, Dot(lanes, bits, acc_bits, blocks=3))
 
 
 @pytest.mark.parametrize("name", ["ADD_XOR", "ADD", "ACCUMULATE"])

@@ -120,3 +120,19 @@ def test_the_result_stands_between_captures(body):
     got = run(dot, body, x, np.zeros_like(x, bool), ~capture & False, capture, capture)
     assert got[2:7] == [x[:3].sum()] * 5
     assert got[7:] == [x[3:8].sum()] * 3
+
+
+@pytest.mark.parametrize("lanes,blocks,chained", [(48, 3, True), (24, 3, True), (12, 3, False),
+                                                  (9, 3, False), (40, 2, True), (7, 1, False)])
+def test_a_block_s_sums_are_those_of_its_lanes_alone(lanes, blocks, chained):
+    dot = Dot(lanes, 4, 16, blocks)
+    assert len(dot.levels()) == dot.latency - 1
+    terms, sums = [{lane} for lane in range(lanes)], 0
+    for level in dot.levels():
+        assert [i for pair in level for i in pair[:2] if i is not None] == list(range(len(terms)))
+        for i, j, block in level:
+            of = {lane * blocks // lanes for lane in terms[i] | terms[i if j is None else j]}
+            assert block == (of.pop() if chained and len(of) == 1 else None)
+            sums += j is not None
+        terms = [terms[i] | (set() if j is None else terms[j]) for i, j, _ in level]
+    assert terms == [set(range(lanes))] and sums == lanes - 1
