@@ -14,6 +14,7 @@ import subprocess
 from hw.memory import SOURCE, Ram
 
 from .flow import FlowError, tool
+from .shapes import FILES, shape_commands
 
 __all__ = ["SwapError", "block_rams", "swapped"]
 
@@ -84,8 +85,11 @@ def block_rams(memories, folder):
     (folder / "roms.v").write_text(
         f"module roms({', '.join(ports)});\n" + "\n".join(instances) + "\nendmodule\n")
     (folder / SOURCE.name).write_text(SOURCE.read_text())
-    (folder / "roms.ys").write_text(f"read_verilog {SOURCE.name} roms.v\n"
-                                    "synth_ecp5 -top roms\nwrite_json roms.json\n")
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    (folder / "roms.ys").write_text("\n".join((
+        f"read_verilog {SOURCE.name} roms.v", *shape_commands("roms"), "synth_ecp5 -top roms",
+        "write_json roms.json\n")))
     done = subprocess.run([*shlex.split(tool("yosys")), "-q", "roms.ys"], cwd=folder, text=True,
                           check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode:

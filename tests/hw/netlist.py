@@ -6,6 +6,7 @@ from pathlib import Path
 from amaranth.back import rtlil
 
 from boards.flow import AFTER_READ
+from boards.shapes import FILES, shape_commands
 from gen.build import TOP, write_build
 from tests.hw.cells import ECP5
 from tests.hw.tools import yosys
@@ -26,12 +27,12 @@ def write_netlist(plan, folder):
     folder.joinpath("top.il").write_text(rtlil.convert(plan.create(), name=TOP, platform=target,
                                                        emit_src=False))
     script = []
-    for name, text in target.extra_files.items():
+    for name, text in (target.extra_files | FILES).items():
         folder.joinpath(name).write_text(text)
         if name.endswith(".v"):
             script.append(f"read_verilog {name}")
-    yosys([*script, "read_rtlil top.il", *AFTER_READ, f"synth_ecp5 -top {TOP}",
-           "write_verilog -noattr netlist.v"], folder)
+    yosys([*script, "read_rtlil top.il", *AFTER_READ, *shape_commands(TOP),
+           f"synth_ecp5 -top {TOP}", "write_verilog -noattr netlist.v"], folder)
     for path in folder.glob("*.v"):
         if path.name != "netlist.v":
             path.unlink()

