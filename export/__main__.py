@@ -13,7 +13,7 @@ from .card import card
 from .data import load
 from .pack import PackError, evaluate, pack
 from .paper import ACTS, NORMS, SCALES, WEIGHT_BITS
-from .study import study
+from .study import plot, study
 from .study import table as study_table
 from .train import Recipe, TrainError, restore, train
 from .versus import table as versus_table
@@ -138,6 +138,7 @@ def _parser():
     p.add_argument("--epochs", type=int, help="train on in each format (default: don't)")
     _add_recipe(p, 0.002)
     p.add_argument("--images", type=int, help="only the first test images")
+    p.add_argument("--plot", type=Path, metavar="FILE", help="draw the table, as .svg or .png")
 
     p = add(commands, "versus", "train the nets that the paper compares, with several seeds",
             "versus --data DIR --out runs/versus --epochs 2 --sides 16:1")
@@ -178,6 +179,8 @@ def _study(options):
     rows = study(options.checkpoint, recipe, images, test.head(options.images), options.out,
                  log=lambda line: print(line, file=sys.stderr, flush=True))
     print(study_table(rows))
+    if options.plot:
+        plot(rows, options.plot)
 
 
 def _versus(options):

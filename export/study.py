@@ -10,7 +10,7 @@ from .adapt import adapted
 from .paper import Variant, model_as
 from .train import accuracy, finished, restore
 
-__all__ = ["FLOAT", "FORMATS", "study", "table"]
+__all__ = ["FLOAT", "FORMATS", "plot", "study", "table"]
 
 # Activation bits and fraction bits, residual bits and fraction bits. Activations reach at least
 # 6.5 where bits allow, residuals 32 in units of a block's input.
@@ -72,3 +72,35 @@ def table(rows):
     head = ("activation bits (fraction)", "range", "residual bits (fraction)", "as it is",
             "trained on")
     return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *map(_row, rows)])
+
+
+def plot(rows, path):
+    """Draw the rows of :func:`study` into the file ``path``: accuracy against activation bits,
+    each with its best fraction, and against residual bits. Needs matplotlib."""
+    from matplotlib import pyplot
+    formats = [row for row in rows if row[0] is not FLOAT]
+    figure, axes = pyplot.subplots(1, 2, figsize=(8, 3.2), sharey=True, layout="constrained")
+    for which, label in ((1, "as it is"), (2, "trained on")):
+        if any(row[which] is None for row in rows):
+            continue
+        activations, residuals = {}, {}
+        for (act_bits, act_frac, res_bits, _), *figures in formats:
+            accuracy = 100 * figures[which - 1]
+            if res_bits == 8:
+                activations[act_bits] = max(accuracy, activations.get(act_bits, 0))
+            if (act_bits, act_frac) == (4, 1):
+                residuals[res_bits] = accuracy
+        for axis, points in zip(axes, (activations, residuals)):
+            axis.plot(*zip(*sorted(points.items())), "o-", label=label)
+        for form, *figures in rows:
+            if form is FLOAT:
+                for axis in axes:
+                    axis.axhline(100 * figures[which - 1], color=f"C{which - 1}", linestyle=":",
+                                 label=f"float, {label}")
+    axes[0].set(xlabel="activation bits (residual: 8)", ylabel="accuracy, %")
+    axes[1].set(xlabel="residual bits (activations: 4)")
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    axes[1].legend()
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)

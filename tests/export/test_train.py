@@ -272,9 +272,12 @@ def test_a_study_tells_what_formats_cost_and_goes_on_where_it_was(data, trained,
     assert float(rows[3][3].rstrip("%")) == pytest.approx(
         100 * restore(trained)["history"][-1]["test"], abs=15)
     assert first.err.count("epoch 1/1") == formats
-    assert main([*command, "--epochs", "1", "--batch", "10"]) == 0
+    drawn = tmp_path / "formats.svg"
+    assert main([*command, "--epochs", "1", "--batch", "10", "--plot", str(drawn)]) == 0
     again = capsys.readouterr()
     assert again.out == first.out and "epoch" not in again.err
+    assert {"activation bits", "residual bits", "as it is", "trained on", "float, trained on"} <= {
+        text for text in re.findall(r"<!-- (.*?)(?: \(.*)? -->", drawn.read_text())}
     assert main([*command[:-2], "--epochs", "1"]) == 2
     assert "needs a folder for the runs: give --out" in capsys.readouterr().err
 
