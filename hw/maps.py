@@ -15,12 +15,11 @@ from gen.network import PIXEL_BITS, PIXEL_ZERO
 from .array import step_layout
 from .image import ImageMemory, digit_of
 from .memory import READ_LATENCY, Ram
-from .pipe import copies, delayed
+from .pipe import copies
 
-__all__ = ["CODES_LATENCY", "COLUMN_LATENCY", "ColumnMemory", "Window"]
+__all__ = ["COLUMN_LATENCY", "ColumnMemory", "Window"]
 
 COLUMN_LATENCY = 1 + READ_LATENCY + 1  # cycles from an address to the words of all columns
-CODES_LATENCY = COLUMN_LATENCY + 2     # cycles from an address to the codes in the array
 
 
 class ColumnMemory(wiring.Component):
@@ -87,7 +86,7 @@ class Window(wiring.Component):
     r_addr, r_left, r_right, r_digit, source : In
         From :class:`.issue.IssueSequencer`.
     codes : Out
-        ``CODES_LATENCY`` cycles after ``r_addr``, three after ``source``.
+        ``COLUMN_LATENCY + 1`` cycles after ``r_addr``, two after ``source``.
     """
 
     def __init__(self, schedule, image_signature, issue_signature):
@@ -119,9 +118,6 @@ class Window(wiring.Component):
             *(getattr(memory, name).eq(getattr(self, name))
               for memory in (maps, pixels) for name in ("r_addr", "r_left", "r_right"))]
 
-        # The register at the end lies in the array's first group, not among the memories.
-        codes = Signal.like(self.codes, reset_less=True)
-        m.d.comb += self.codes.eq(delayed(m, codes.as_value(), 1))
         bits, columns = self.schedule.act_bits, len(self.codes)
         source = self.source
         for column in range(columns):
@@ -138,5 +134,5 @@ class Window(wiring.Component):
                     shown = Mux(pad, zero, Mux(image, digit, code))
                 else:
                     shown = Mux(image, 0, Mux(pad, zero, code))
-                m.d.sync += codes[column][c].eq(shown)
+                m.d.sync += self.codes[column][c].eq(shown)
         return m
