@@ -40,6 +40,7 @@ class Steps:
     @contextlib.contextmanager
     def __call__(self, what):
         self.number += 1
+        self.total = max(self.total, self.number)
         began = time.monotonic()
         print(f"[{self.number}/{self.total}] {what} ", end="", flush=True)
         try:

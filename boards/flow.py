@@ -131,6 +131,7 @@ def _shortage(log):
 SETTINGS = {"router2/currCongWeightMult": "6.0", "router2/histCongWeight": "2.5",
             "router2/bbMargin/x": "4", "router2/bbMargin/y": "4"}
 
+RIPUP = "--tmg-ripup"
 STEPS = {"YOSYS": ("synthesis", "top.rpt"), "NEXTPNR_ECP5": ("place and route", "top.tim"),
          "ECPPACK": ("bitstream", "ecppack.out")}
 
@@ -142,7 +143,7 @@ def options(seed=1, usercode=None):
         # WRN-20-1 on the 85F (3,072 lanes): HeAP's placement is estimated at 67 MHz, the static
         # placer's at 92; the router then spoils single nets by detours (94 MHz) unless it may
         # rip them up again for their timing (102).
-        "nextpnr_opts": f"--seed {seed} --placer static --router router2 --tmg-ripup "
+        "nextpnr_opts": f"--seed {seed} --placer static --router router2 {RIPUP} "
                         "--report top.report.json --timing-allow-fail",
         "ecppack_opts": "--compress" + (f" --usercode {usercode}" if usercode else ""),
     }
@@ -168,10 +169,15 @@ def run(plan, folder, mhz, step=nullcontext):
     plan.extract(folder)
     for name, text in FILES.items():
         (folder / name).write_text(text)
-    for variable in STEPS:
-        _call(plan, variable, folder, step)
-        if variable == "YOSYS":
-            add_settings(folder / "top.json", "top", SETTINGS)
+    _call(plan, "YOSYS", folder, step)
+    add_settings(folder / "top.json", "top", SETTINGS)
+    try:
+        _call(plan, "NEXTPNR_ECP5", folder, step)
+    except FlowError:
+        if not _loops_for_timing(folder / "top.tim"):
+            raise
+        _call(plan, "NEXTPNR_ECP5", folder, step, without=RIPUP)
+    _call(plan, "ECPPACK", folder, step)
     measured = measure(json.loads((folder / "top.report.json").read_text()), mhz)
     if not measured.met:
         (folder / "top.svf").unlink(missing_ok=True)
@@ -196,14 +202,23 @@ def pack(plan, folder, step=nullcontext):
     (folder / "top.partial.bit").rename(folder / "top.bit")
 
 
-def _call(plan, variable, folder, step):
-    """Run one of the ``STEPS`` as the build plan's script says."""
+def _loops_for_timing(log):
+    """Whether nextpnr's router gave up with a wire for all, but some connections too slow."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    overused = re.findall(r"iter=\d+ wires=\d+ overused=(\d+)", text)
+    return "giving up" in text and overused[-1:] == ["0"]
+
+
+def _call(plan, variable, folder, step, without=None):
+    """Run one of the ``STEPS`` as the build plan's script says, ``without`` one of its options."""
     what, log = STEPS[variable]
+    if without:
+        what += " without ripping up for timing"
     script = [shlex.split(line) for line in plan.files["build_top.sh"].splitlines()
               if line.startswith('"$')]
     words = next(words[1:] for words in script if words[0] == f"${variable}")
     name = variable.lower().replace("_", "-")
-    command = [*shlex.split(tool(name)), *words]
+    command = [*shlex.split(tool(name)), *(word for word in words if word != without)]
     if variable == "ECPPACK":
         command = [{"top.bit": "top.partial.bit"}.get(word, word) for word in command]
     with step(what), (folder / f"{name}.out").open("w") as out:

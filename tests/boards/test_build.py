@@ -50,12 +50,13 @@ def folder(tmp_path):
 @pytest.fixture
 def tools(tmp_path, monkeypatch):
     """Stand-ins for Yosys, nextpnr and ecppack; a test may replace their scripts."""
-    scripts = {"YOSYS": "echo synthesised > top.rpt; touch top.json",
+    scripts = {"YOSYS": "echo synthesised > top.rpt; cp $(dirname $0)/fake.netlist top.json",
                "NEXTPNR_ECP5": "cp fake.json top.report.json; touch top.tim top.config",
                "ECPPACK": 'while [ "$1" != --bit ]; do shift; done; echo bits > "$2"; '
                           "touch top.svf"}
     there = tmp_path / "tools"
     there.mkdir()
+    (there / "fake.netlist").write_text('{\n  "modules": {\n    "top": {\n    }\n  }\n}\n')
 
     def write(variable, script):
         path = there / variable
@@ -184,6 +185,37 @@ def test_a_failing_tool_names_its_log(folder, tools, capsys):
     assert command(folder) == 1
     said = capsys.readouterr().err
     assert "ERROR: syntax" in said and "synthesis failed with exit code 1, see " in said
+
+
+GIVEN_UP = """cat > top.tim <<'END'
+Info:     iter=998 wires=9 overused={0} overuse={0} resources=0 overused=0 overuse=0 tmgfail=1
+Info:     iter=999 wires=9 overused={0} overuse={0} resources=0 overused=0 overuse=0 tmgfail=1
+ERROR: giving up
+END
+exit 255"""
+
+
+def test_a_router_that_loops_for_timing_is_run_without_it(folder, tools, capsys):
+    """nextpnr ends with an error where ripping up doesn't meet the clock; the user wants to know
+    by how much."""
+    tools.says(fmax=98.5)
+    there = folder / "tools"
+    given_up = GIVEN_UP.format(0)
+    script = (there / "NEXTPNR_ECP5").read_text().split("\n", 1)[1]
+    tools("NEXTPNR_ECP5",
+          f'case "$*" in *--tmg-ripup*)\n{given_up};; *)\n{script};; esac')
+    assert command(folder) == 1
+    said = capsys.readouterr()
+    assert "98.5 MHz reached of 100 asked for" in said.out + said.err
+    assert "place and route without ripping up for timing" in said.out
+    assert (folder / "ulx3s-25f" / "top.failed-timing.bit").exists()
+
+
+def test_a_router_that_finds_no_room_is_not_run_again(folder, tools, capsys):
+    tools("NEXTPNR_ECP5", "echo once >> runs; " + GIVEN_UP.format(3))
+    assert command(folder) == 1
+    assert "place and route failed with exit code 255" in capsys.readouterr().err
+    assert (folder / "ulx3s-25f" / "runs").read_text() == "once\n"
 
 
 def test_another_device_s_plan_is_refused(folder, capsys):
