@@ -249,6 +249,17 @@ def test_resuming_with_other_options_is_refused(data, trained, capsys):
     assert "was trained with another epochs, rate; resume" in capsys.readouterr().err
 
 
+def test_a_checkpoint_older_than_a_setting_was_trained_with_its_default(data, tmp_path, capsys):
+    out = tmp_path / "old.pt"
+    assert train(data, out, "--epochs", 2, "--stop-after", 1) == 0
+    state = restore(out)
+    del state["recipe"]["floats"]
+    torch.save(state, out)
+    assert train(data, out, "--epochs", 2, "--floats", "--resume") == 2
+    assert "was trained with another floats; resume" in capsys.readouterr().err
+    assert train(data, out, "--epochs", 2, "--resume") == 0 and restore(out)["finished"]
+
+
 def test_a_recipe_needs_one_length():
     for lengths in ({}, {"epochs": 3, "minutes": 1.0}):
         with pytest.raises(TrainError, match="give either epochs or minutes"):
