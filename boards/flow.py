@@ -15,7 +15,7 @@ from pathlib import Path
 from .shapes import FILES, shape_commands
 
 __all__ = ["AFTER_READ", "FlowError", "Measured", "TooLarge", "measure", "options", "pack",
-           "run", "tool", "versions"]
+           "run", "settings", "tool", "versions"]
 
 # No memory of ours is read at an address while that is written, but Amaranth
 # promises the old value for that case and Yosys would pay 38 LUTs and 44 flip-flops a block RAM.
@@ -128,6 +128,8 @@ def _shortage(log):
 # router2 weighs congestion by how uncritical a connection is, and in a pipeline with a register
 # behind every adder most are nearly critical: with its own numbers (2, 1 and 3) 6,144 lanes stay
 # at 11,000 overused wires. There are no options for these; nextpnr reads settings from the netlist.
+# An array that fills little of its device needs no more detours than it has.
+LARGE_ARRAY = 3072  # lanes
 SETTINGS = {"router2/currCongWeightMult": "6.0", "router2/histCongWeight": "2.5",
             "router2/bbMargin/x": "4", "router2/bbMargin/y": "4"}
 
@@ -149,10 +151,16 @@ def options(seed=1, usercode=None):
     }
 
 
-def run(plan, folder, mhz, step=nullcontext):
+def settings(lanes):
+    """What nextpnr is told besides its options for an array of ``lanes``."""
+    return SETTINGS if lanes >= LARGE_ARRAY else {}
+
+
+def run(plan, folder, mhz, step=nullcontext, settings=None):
     """Run the tools of the Amaranth build plan ``plan``, made with :func:`options`, in ``folder``.
 
-    ``mhz`` is the pipeline's clock, ``step(words)`` makes the context in which each tool runs.
+    ``mhz`` is the pipeline's clock, ``step(words)`` makes the context in which each tool runs,
+    ``settings`` are those of :func:`settings`.
     Returns :class:`Measured`. The bitstream is ``folder/top.bit`` if timing was met, else
     ``folder/top.failed-timing.bit``; the logs are ``top.rpt`` (Yosys) and ``top.tim`` (nextpnr).
 
@@ -170,7 +178,7 @@ def run(plan, folder, mhz, step=nullcontext):
     for name, text in FILES.items():
         (folder / name).write_text(text)
     _call(plan, "YOSYS", folder, step)
-    add_settings(folder / "top.json", "top", SETTINGS)
+    add_settings(folder / "top.json", "top", settings or {})
     try:
         _call(plan, "NEXTPNR_ECP5", folder, step)
     except FlowError:

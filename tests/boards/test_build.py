@@ -56,7 +56,8 @@ def tools(tmp_path, monkeypatch):
                           "touch top.svf"}
     there = tmp_path / "tools"
     there.mkdir()
-    (there / "fake.netlist").write_text('{\n  "modules": {\n    "top": {\n    }\n  }\n}\n')
+    (there / "fake.netlist").write_text(
+        '{\n  "modules": {\n    "top": {\n      "cells": {}\n    }\n  }\n}\n')
 
     def write(variable, script):
         path = there / variable
@@ -339,6 +340,14 @@ def test_nextpnr_s_settings_go_into_the_netlist_s_top_module(tmp_path):
     assert after == before
     with pytest.raises(flow.FlowError, match="has no module other"):
         flow.add_settings(netlist, "other", {})
+
+
+def test_only_large_arrays_get_settings(folder, tools):
+    build(folder, Board.named("ulx3s-25f"))
+    netlist = folder / "ulx3s-25f" / "top.json"
+    assert json.loads(netlist.read_text())["modules"]["top"] == {
+        "settings": {}, "cells": {}}
+    assert flow.settings(6144)["router2/currCongWeightMult"] == "6.0"
 
 
 def test_yosys_sees_no_elements_of_arrays(tmp_path):
