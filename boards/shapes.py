@@ -6,10 +6,13 @@ takes the second. So memories for which the deeper shape costs no more are mappe
 of the synthesis, by a library that knows this shape alone.
 """
 
+from gen.device import EBR_SHAPES
+
 __all__ = ["FILES", "shape_commands"]
 
-ROW = 512         # words of the widest shape, 36 bits
-DEEPER = {18: 1024, 9: 2048}
+# A block RAM of the widest shape has ROW words. The next two shapes cost no more where the widest
+# would need as many rows as they are deep; the others always do.
+(_, ROW), *DEEPER = EBR_SHAPES[:3]
 
 # The first memory of Yosys' techlibs/lattice/brams_16kd.txt, with one of its widths.
 LIBRARY = """\
@@ -36,7 +39,7 @@ ram block $__DP16KD_ {{
     }}
 }}
 """
-FILES = {f"block_ram_{bits}.txt": LIBRARY.format(bits=bits) for bits in DEEPER}
+FILES = {f"block_ram_{bits}.txt": LIBRARY.format(bits=bits) for bits, _ in DEEPER}
 
 
 def shape_commands(top):
@@ -44,5 +47,5 @@ def shape_commands(top):
     :data:`FILES` are."""
     return ["hierarchy -top " + top, "proc", "opt_clean", "memory -nomap",
             *(f"memory_libmap -lib block_ram_{bits}.txt t:$mem_v2 r:SIZE>{words - ROW} %i "
-              f"r:SIZE<={words} %i r:RD_CLK_ENABLE=1 %i" for bits, words in DEEPER.items()),
+              f"r:SIZE<={words} %i r:RD_CLK_ENABLE=1 %i" for bits, words in DEEPER),
             "techmap -map +/lattice/brams_map_16kd.v"]

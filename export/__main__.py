@@ -152,6 +152,16 @@ def _parser():
     return parser
 
 
+def _recipe(options):
+    """The recipe that the options of a command name; the rest has its defaults."""
+    return Recipe(**{name: getattr(options, name) for name in Recipe.__dataclass_fields__
+                     if hasattr(options, name)})
+
+
+def _tell(line):
+    print(line, file=sys.stderr, flush=True)
+
+
 def _card(options):
     package = Package.load(options.package)
     if package.accuracy is None:
@@ -169,40 +179,29 @@ def _card(options):
 def _study(options):
     if options.epochs and not options.out:
         raise TrainError("Training in each format needs a folder for the runs: give --out")
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    recipe = options.epochs and Recipe(epochs=options.epochs, batch=options.batch,
-                                       rate=options.rate, sides=options.sides)
+    recipe = options.epochs and _recipe(options)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
     images, test = load(options.data, options.side)
     rows = study(options.checkpoint, recipe, images, test.head(options.images), options.out,
-                 log=lambda line: print(line, file=sys.stderr, flush=True))
+                 log=_tell)
     print(study_table(rows))
     if options.plot:
         plot(rows, options.plot)
 
 
 def _versus(options):
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    recipe = Recipe(epochs=options.epochs, batch=options.batch, rate=options.rate,
-                    sides=options.sides)
     options.out.mkdir(parents=True, exist_ok=True)
     images, test = load(options.data, options.side)
-    rows = versus(Network(options.depth, options.width, act_frac=1), recipe, images, test,
-                  options.out, options.seeds,
-                  log=lambda line: print(line, file=sys.stderr, flush=True))
+    rows = versus(Network(options.depth, options.width, act_frac=1), _recipe(options), images,
+                  test, options.out, options.seeds, log=_tell)
     print(versus_table(rows))
 
 
 def _train(options):
-    if options.threads:
-        torch.set_num_threads(options.threads)
     if options.device == "cuda" and not torch.cuda.is_available():
         raise TrainError("Device must be cpu: this PyTorch sees no CUDA device")
-    recipe = Recipe(**{name: getattr(options, name) for name in Recipe.__dataclass_fields__
-                       if hasattr(options, name)})
+    recipe = _recipe(options)
     network = Network(options.depth, options.width, act_bits=options.act_bits,
                       act_frac=options.act_frac, res_bits=options.res_bits,
                       res_frac=options.res_frac)
@@ -252,6 +251,8 @@ def main(arguments=None):
     if options.command is None:
         parser.print_help()
         return 0
+    if getattr(options, "threads", None):
+        torch.set_num_threads(options.threads)
     try:
         {"train": _train, "pack": _pack, "eval": _eval, "card": _card,
          "study": _study, "versus": _versus}[options.command](options)

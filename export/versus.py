@@ -6,7 +6,7 @@ Source: the categories of figures 5 and 6 of McDonnell et al. 2019, arXiv 1907.0
 shifted ReLU.
 """
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from .paper import Variant
@@ -51,9 +51,7 @@ def versus(network, recipe, images, test, folder, seeds=3, variants=VARIANTS, de
     rows = {name: [] for name in variants}
     for seed in range(1, seeds + 1):
         for name, variant in variants.items():
-            wanted = replace(recipe, seed=seed, norm=variant.norm, act=variant.act,
-                             weight_bits=variant.weight_bits, scale=variant.scale,
-                             floats=variant.floats)
+            wanted = replace(recipe, seed=seed, **asdict(variant))
             out = Path(folder) / f"{_slug(name)}-{seed}.pt"
             done = finished(network, wanted, images, test, out, device, log=log)
             rows[name].append(done["history"][-1]["test"])
