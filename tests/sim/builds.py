@@ -20,7 +20,7 @@ def make(folder, network=NET, lanes=(4, 4, 16, 4), seed=1):
 def flip_weight(folder, layer):
     """Turn around output 0, input 0, row 0, column 0 of ``layer`` in the init files."""
     weights = json.loads((folder / "weights" / "manifest.json").read_text())["weights"]
-    path = folder / "weights" / weights["files"][0]
+    path = folder / "weights" / weights["files"][0][0]
     words = path.read_text().split()
     address = weights["layers"][layer]["first"]
     words[address] = f"{int(words[address], 16) ^ 1:0{len(words[address])}x}"

