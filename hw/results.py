@@ -141,8 +141,12 @@ class ResultSequencer(wiring.Component):
         part = Signal(word.part.shape())
         residual = Signal(word.residual.shape())
         words_end, x_end, row_end = Signal(), Signal(), Signal()
-        m.d.comb += [words_end.eq(index == cfg.words), x_end.eq(x_group == cfg.x_groups),
-                     row_end.eq(row == cfg.rows)]
+        # Pixels change with their last word. Where they have more than one, their comparisons may
+        # be a cycle late, and what follows from them has a cycle for itself.
+        late = min(layer.out_groups * groups for layer in self.schedule.layers) > 1
+        m.d.comb += [words_end.eq(index == cfg.words),
+                     x_end.eq(delayed(m, x_group == cfg.x_groups, late)),
+                     row_end.eq(delayed(m, row == cfg.rows, late))]
         part_end = part == subslices - 1
         # Over the words of other passes to those of the next pixels.
         onward = Signal(word.address.shape())

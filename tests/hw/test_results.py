@@ -165,7 +165,8 @@ def words_of(schedule):
 
 @pytest.mark.parametrize("lanes,fields", [
     (SMALLEST, numbers()), (ARRAYS[8][1], {}), (ARRAYS[8][0], {"depth": 14}),
-    (ARRAYS[16][1], {"side": 16})])
+    (ARRAYS[16][1], {"side": 16}),
+    (Lanes(2, 16, 16, 16), {}), (Lanes(2, 16, 8, 8), {})])     # one word, or two, for all channels
 def test_words_come_in_the_order_of_the_loops(lanes, fields):
     schedule = schedule_of(lanes, **fields)
     unit, rng = ResultSequencer(schedule), np.random.default_rng(7)
