@@ -1,7 +1,7 @@
 """A queue between two clocks that neither may wait for in one cycle."""
 
 from amaranth import *
-from amaranth.lib import cdc, stream, wiring
+from amaranth.lib import cdc, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 __all__ = ["Crossing"]
@@ -43,7 +43,9 @@ class Crossing(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         count = self.slots
-        slots = Array(Signal(self.width, name=f"slot{k}", reset_less=True) for k in range(count))
+        # In LUTs: a slot is written long before its flag is seen on the other side.
+        m.submodules.words = words = memory.Memory(shape=self.width, depth=count, init=[])
+        write, read = words.write_port(domain="memory"), words.read_port(domain="comb")
         filled, emptied = Signal(count), Signal(count)
         filled_here, emptied_there = Signal(count), Signal(count)
         for k in range(count):
@@ -51,17 +53,22 @@ class Crossing(wiring.Component):
             m.submodules[f"emptied{k}"] = cdc.FFSynchronizer(emptied[k], emptied_there[k],
                                                              o_domain="memory")
 
-        # Slots come back in order: if one is free, so are those before it.
-        w_slot, far = Signal(range(count)), Signal(range(count), init=self.ahead)
+        # Slots come back in order: if one is free, so are those before it. Words come from afar, so
+        # there's a register, and one word more that isn't in its slot yet.
+        w_slot, far = Signal(range(count)), Signal(range(count), init=self.ahead + 1)
         m.d.memory += self.room.eq(~(filled ^ emptied_there).bit_select(far, 1))
-        with m.If(self.w.valid):
-            m.d.memory += [slots[w_slot].eq(self.w.payload), w_slot.eq(w_slot + 1),
-                           far.eq(far + 1), filled.eq(filled ^ (1 << w_slot))]
+        valid, word = Signal(), Signal(self.width, reset_less=True)
+        m.d.memory += [valid.eq(self.w.valid), word.eq(self.w.payload)]
+        m.d.comb += [write.addr.eq(w_slot), write.data.eq(word), write.en.eq(valid)]
+        with m.If(valid):
+            m.d.memory += [w_slot.eq(w_slot + 1), far.eq(far + 1),
+                           filled.eq(filled ^ (1 << w_slot))]
 
         r_slot = Signal(range(count))
+        m.d.comb += read.addr.eq(r_slot)
         there = (filled_here ^ emptied).bit_select(r_slot, 1)
         with m.If(self.r.ready | ~self.r.valid):
-            m.d.sync += [self.r.valid.eq(there), self.r.payload.eq(slots[r_slot])]
+            m.d.sync += [self.r.valid.eq(there), self.r.payload.eq(read.data)]
             with m.If(there):
                 m.d.sync += [r_slot.eq(r_slot + 1), emptied.eq(emptied ^ (1 << r_slot))]
         return m

