@@ -98,18 +98,19 @@ class IssueSequencer(wiring.Component):
         running, in_bubble = Signal(), Signal()
         s_end, x_end, row_end, out_end, digit_end = (Signal() for _ in range(5))
         digit_done, result_done, pixels_done, row_done, layer_done = (Signal() for _ in range(5))
-        products_done, reads_image = Signal(), Signal()
+        products_done = Signal()
+        # What counts slower than the three kernel rows of a digit is compared a cycle ahead.
+        m.d.comb += [s_end.eq(s == cfg.slices), x_end.eq(x_group == cfg.x_groups),
+                     row_end.eq(row == cfg.rows)]
+        m.d.sync += [out_end.eq(out_group == cfg.out_groups), digit_end.eq(digit == cfg.digits)]
         m.d.comb += [
-            s_end.eq(s == cfg.slices), x_end.eq(x_group == cfg.x_groups),
-            row_end.eq(row == cfg.rows), out_end.eq(out_group == cfg.out_groups),
-            digit_end.eq(digit == cfg.digits),
             digit_done.eq(running & ~in_bubble & s_end & (ky == 2)),
             products_done.eq(digit_done & digit_end),
             result_done.eq(Mux(in_bubble, bubble == cfg.bubbles - 1,
                                products_done & (cfg.bubbles == 0))),
             pixels_done.eq(result_done & out_end),
-            row_done.eq(pixels_done & x_end),
-            layer_done.eq(row_done & row_end),
+            row_done.eq(pixels_done & delayed(m, x_end, 1)),
+            layer_done.eq(row_done & delayed(m, row_end, 1)),
         ]
 
         with m.FSM():
@@ -119,10 +120,8 @@ class IssueSequencer(wiring.Component):
                              row_base.eq(cfg.source), x_base.eq(0), w_base.eq(cfg.weights)]
                 m.next = "WAIT"
             with m.State("WAIT"):
-                with m.If(cfg.image):            # as it is when the layer starts
-                    m.d.sync += reads_image.eq(self.image_full)
-                    with m.If(cfg.second):
-                        m.d.sync += self.absent.eq(~self.image_full)
+                with m.If(cfg.image & cfg.second):      # as it is when the layer starts
+                    m.d.sync += self.absent.eq(~self.image_full)
                 with m.If(gap != 0):
                     m.d.sync += gap.eq(gap - 1)
                 with m.Elif((~cfg.image | self.image_full | cfg.second)
@@ -191,7 +190,8 @@ class IssueSequencer(wiring.Component):
         m.d.comb += [
             control.active.eq(running & ~in_bubble), control.last.eq(products_done),
             control.shift.eq((digit != 0) & (ky == 0) & (s == 0)),
-            self.image_done.eq(layer_done & cfg.image & cfg.final & reads_image),
+            self.image_done.eq(layer_done & cfg.image & cfg.final
+                               & ~(cfg.second & self.absent)),
             # The last group reads its weights as many cycles later as it is written later.
             self.layer_done.eq(delayed(m, layer_done, ARRAY_DELAY, state=True)),
         ]
