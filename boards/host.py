@@ -170,16 +170,24 @@ class Board:
 
     def load(self, weights, say=lambda done, total: None):
         """Send the weights of a design that streams them, the bytes of its ``weights/sdram.bin``,
-        unless the board has them already. ``say`` is told the bytes sent and the total."""
+        unless the board has them already. ``say`` is told the bytes sent and the total.
+
+        Raises ``BoardError`` where they aren't the weights of its bitstream, before any is sent,
+        and where its SDRAM gives back others than were sent.
+        """
         if self.ready():
             return
         weights = padded(weights)
+        given, wanted = protocol.body_crc(weights), self.identity.weights_crc
+        if given != wanted:
+            raise BoardError(f"these weights (CRC {given:08x}) aren't those of the bitstream in "
+                             f"the board (CRC {wanted:08x}); send its own build's sdram.bin")
         for start in range(0, len(weights), CHUNK):
             self._load_chunk(struct.pack("<I", start) + weights[start:start + CHUNK])
             say(min(start + CHUNK, len(weights)), len(weights))
         if not self.ready():
             raise BoardError(f"{self.port}: the board's SDRAM gave back other weights than were "
-                             f"sent; they are of another build, or the memory or its clock fails")
+                             f"sent; the memory or its clock fails")
 
     def _load_chunk(self, payload):
         # A frame that's damaged or too early is sent again; in whole bursts that changes nothing.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -66,14 +67,33 @@ def test_images_are_classified_once_the_weights_are_there(plan, port, weights):
         assert np.array_equal(board.classify(tiny.IMAGES).scores, want)
 
 
-def test_wrong_weights_run_nothing(port, weights):
-    """A bit that differs, then the weights of a board whose memory was only partly filled."""
+def test_weights_of_another_build_are_not_sent(port, weights):
+    spoilt = bytearray(weights)
+    spoilt[len(spoilt) // 2] ^= 4
     with Board(port, timeout=TIMEOUT) as board:
-        spoilt = bytearray(weights)
-        spoilt[len(spoilt) // 2] ^= 4
-        with pytest.raises(BoardError, match="SDRAM gave back other weights than were sent"):
-            board.load(bytes(spoilt))
+        crcs = [f"{zlib.crc32(protocol.padded(bytes(w))):08x}" for w in (spoilt, weights)]
+        with pytest.raises(BoardError, match=r"weights \(CRC {}\) aren't those of the bitstream "
+                                             r"in the board \(CRC {}\)".format(*crcs)):
+            board.load(bytes(spoilt), lambda done, total: pytest.fail("some were sent"))
+        board.load(weights)
+        assert board.ready()
+
+
+class Forgetful(Board):
+    """Whose memory keeps a bit wrong: it's turned around on the way there."""
+
+    def _load_chunk(self, payload):
+        return super()._load_chunk(payload[:-1] + bytes([payload[-1] ^ 4]))
+
+
+def test_a_memory_that_gives_back_other_weights_is_told_and_runs_nothing(port, weights):
+    """Then the weights of a board whose memory was only partly filled."""
+    with Forgetful(port, timeout=TIMEOUT) as board:
+        with pytest.raises(BoardError, match="SDRAM gave back other weights than were sent; the "
+                                             "memory or its clock fails"):
+            board.load(weights)
         assert refused(board.classify, tiny.IMAGES[:1]) == Fault.WEIGHTS
+    with Board(port, timeout=TIMEOUT) as board:
         board.load(weights)
         assert board.ready()
 
