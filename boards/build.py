@@ -124,8 +124,7 @@ def build(folder, board, *, mhz=None, baud=BAUD, seed=1, out=None, steps=None):
     with steps("gateware"):
         products = gateware(plan, top, platform, seed)
     flash_file(plan, out)
-    measured = flow.run(products, out, top.pll.output_mhz, steps,
-                        flow.settings(plan.lanes.count))
+    measured = flow.run(products, out, top.pll.output_mhz, steps, plan.lanes.count, plan.device)
     return measured, report.measure(
         folder, fmax_mhz=measured.fmax_mhz, comb=measured.comb, ff=measured.ff, ebr=measured.ebr,
         dsp=measured.dsp, provenance={"bitstream": {

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+from .floorplan import fix_block_rams
 from .netlist import NetlistError, prepare
 from .shapes import FILES, shape_commands
 
 __all__ = ["AFTER_READ", "FlowError", "Measured", "TooLarge", "measure", "options", "pack",
-           "run", "settings", "tool", "versions"]
+           "run", "tool", "versions"]
 
 # No memory of ours is read at an address while that is written, but Amaranth
 # promises the old value for that case and Yosys would pay 38 LUTs and 44 flip-flops a block RAM.
@@ -152,16 +153,12 @@ def options(seed=1, usercode=None):
     }
 
 
-def settings(lanes):
-    """What nextpnr is told besides its options for an array of ``lanes``."""
-    return SETTINGS if lanes >= LARGE_ARRAY else {}
-
-
-def run(plan, folder, mhz, step=nullcontext, more=None):
+def run(plan, folder, mhz, step=nullcontext, lanes=0, device=None):
     """Run the tools of the Amaranth build plan ``plan``, made with :func:`options`, in ``folder``.
 
-    ``mhz`` is the pipeline's clock, ``step(words)`` makes the context in which each tool runs,
-    ``more`` are :func:`settings`.
+    ``mhz`` is the pipeline's clock, ``step(words)`` makes the context in which each tool runs.
+    Arrays of ``LARGE_ARRAY`` lanes and more get ``SETTINGS``, and are placed twice for the sake of
+    their block RAMs on ``device``, such as ``"85f"`` (:mod:`.floorplan`).
     Returns :class:`Measured`. The bitstream is ``folder/top.bit`` if timing was met, else
     ``folder/top.failed-timing.bit``; the logs are ``top.rpt`` (Yosys) and ``top.tim`` (nextpnr).
 
@@ -179,16 +176,20 @@ def run(plan, folder, mhz, step=nullcontext, more=None):
     for name, text in FILES.items():
         (folder / name).write_text(text)
     _call(plan, "YOSYS", folder, step)
+    large = lanes >= LARGE_ARRAY
     try:
-        prepare(folder / "top.json", "top", more or {})
+        prepare(folder / "top.json", "top", SETTINGS if large else {})
     except NetlistError as error:
         raise FlowError(str(error)) from None
+    if large:
+        _fix_block_rams(plan, folder, device, step)
     try:
         _call(plan, "NEXTPNR_ECP5", folder, step)
     except FlowError:
         if not _loops_for_timing(folder / "top.tim"):
             raise
-        _call(plan, "NEXTPNR_ECP5", folder, step, without=RIPUP)
+        _call(plan, "NEXTPNR_ECP5", folder, step, "place and route without ripping up for timing",
+              without=RIPUP)
     _call(plan, "ECPPACK", folder, step)
     measured = measure(json.loads((folder / "top.report.json").read_text()), mhz)
     if not measured.met:
@@ -212,16 +213,31 @@ def _loops_for_timing(log):
     return "giving up" in text and overused[-1:] == ["0"]
 
 
-def _call(plan, variable, folder, step, without=None):
-    """Run one of the ``STEPS`` as the build plan's script says, ``without`` one of its options."""
-    what, log = STEPS[variable]
-    if without:
-        what += " without ripping up for timing"
+def _fix_block_rams(plan, folder, device, step):
+    """Place the design and fix its block RAMs in the netlist where that placement wants them."""
+    placed = folder / "top.placed.json"
+    _call(plan, "NEXTPNR_ECP5", folder, step, "placement of block RAMs",
+          more=("--no-route", "--write", placed.name))
+    try:
+        netlist = json.loads((folder / "top.json").read_text())
+        fix_block_rams(netlist, json.loads(placed.read_text()), "top", device)
+    except (ValueError, KeyError, OSError) as error:
+        raise FlowError(f"{placed} isn't a placement of {folder / 'top.json'} "
+                        f"({type(error).__name__}: {error})") from None
+    placed.unlink()     # as large as three netlists
+    (folder / "top.json").write_text(json.dumps(netlist))
+
+
+def _call(plan, variable, folder, step, what=None, more=(), without=None):
+    """Run one of the ``STEPS`` as the build plan's script says, but for ``more`` options and one
+    ``without`` which it runs."""
+    usual, log = STEPS[variable]
+    what = what or usual
     script = [shlex.split(line) for line in plan.files["build_top.sh"].splitlines()
               if line.startswith('"$')]
     words = next(words[1:] for words in script if words[0] == f"${variable}")
     name = variable.lower().replace("_", "-")
-    command = [*shlex.split(tool(name)), *(word for word in words if word != without)]
+    command = [*shlex.split(tool(name)), *(word for word in words if word != without), *more]
     if variable == "ECPPACK":
         command = [{"top.bit": "top.partial.bit"}.get(word, word) for word in command]
     with step(what), (folder / f"{name}.out").open("w") as out:

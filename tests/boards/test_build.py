@@ -326,11 +326,39 @@ def test_yosys_takes_queues_between_clocks(tmp_path):
            "hierarchy -top top", "proc", "flatten", "opt", "memory"], tmp_path)
 
 
-def test_only_large_arrays_get_settings(folder, tools):
-    build(folder, Board.named("ulx3s-25f"))
-    netlist = folder / "ulx3s-25f" / "top.json"
-    assert json.loads(netlist.read_text())["modules"]["top"]["settings"] == {}
-    assert flow.settings(6144)["router2/currCongWeightMult"] == "6.0"
+PLACE = """case "$*" in
+*--no-route*) cp $(dirname $0)/placed.netlist top.placed.json; touch top.tim;;
+*) cp top.json routed.netlist; cp $(dirname $0)/fake.json top.report.json
+   touch top.tim top.config;;
+esac"""
+
+
+def test_only_large_arrays_get_settings_and_are_placed_twice(folder, tools, monkeypatch, capsys):
+    assert command(folder) == 0
+    out = folder / "ulx3s-25f"
+    netlist = json.loads((out / "top.json").read_text())["modules"]["top"]
+    assert netlist == {"settings": {}, "ports": {}, "cells": {}}
+    assert "placement of block RAMs" not in capsys.readouterr().out
+
+    monkeypatch.setattr(flow, "LARGE_ARRAY", tiny.plan().lanes.count)
+    fake = folder / "tools" / "fake.netlist"
+    there = json.loads(fake.read_text())
+    there["modules"]["top"]["cells"]["ram"] = {
+        "type": "DP16KD", "connections": {}, "port_directions": {}, "parameters": {}}
+    fake.write_text(json.dumps(there))
+    there["modules"]["top"]["cells"]["ram"]["attributes"] = {"NEXTPNR_BEL": "X4/Y25/EBR0"}
+    (folder / "tools" / "placed.netlist").write_text(json.dumps(there))
+    tools("NEXTPNR_ECP5", PLACE)
+    assert command(folder) == 0
+    assert "placement of block RAMs" in capsys.readouterr().out
+    routed = json.loads((out / "routed.netlist").read_text())["modules"]["top"]
+    assert routed["settings"]["router2/currCongWeightMult"] == "6.0"
+    assert routed["cells"]["ram"]["attributes"] == {"BEL": "X4/Y25/EBR0"}
+    assert not (out / "top.placed.json").exists()
+
+    (folder / "tools" / "placed.netlist").write_text("{}")
+    assert command(folder) == 1
+    assert "top.placed.json isn't a placement of " in capsys.readouterr().err
 
 
 def test_yosys_sees_no_elements_of_arrays(tmp_path):
