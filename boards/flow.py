@@ -10,6 +10,7 @@ import sysconfig
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from .floorplan import fix_block_rams
@@ -169,14 +170,17 @@ def run(plan, folder, mhz, step=nullcontext, lanes=0, device=None):
     TooLarge
         The device is too small.
     """
-    folder = Path(folder)
-    for stale in ("top.bit", "top.failed-timing.bit", "top.svf", "top.report.json", "top.tim"):
+    folder, large = Path(folder), lanes >= LARGE_ARRAY
+    if large and find_spec("scipy") is None:
+        raise FlowError("SciPy is needed to place an array of this size and isn't installed; "
+                        "run `pip install scipy`")
+    for stale in ("top.bit", "top.failed-timing.bit", "top.svf", "top.report.json", "top.tim",
+                  "top.placed.json"):
         (folder / stale).unlink(missing_ok=True)
     plan.extract(folder)
     for name, text in FILES.items():
         (folder / name).write_text(text)
     _call(plan, "YOSYS", folder, step)
-    large = lanes >= LARGE_ARRAY
     try:
         prepare(folder / "top.json", "top", SETTINGS if large else {})
     except NetlistError as error:

@@ -360,6 +360,10 @@ def test_only_large_arrays_get_settings_and_are_placed_twice(folder, tools, monk
     assert command(folder) == 1
     assert "top.placed.json isn't a placement of " in capsys.readouterr().err
 
+    monkeypatch.setattr(flow, "find_spec", lambda name: None)
+    assert command(folder) == 1
+    assert "SciPy is needed to place an array of this size" in capsys.readouterr().err
+
 
 def test_yosys_sees_no_elements_of_arrays(tmp_path):
     """Names like ``o[0]``, from which it would make bits of ``o`` (see ``flow.HIDE_ELEMENTS``)."""
