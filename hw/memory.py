@@ -65,7 +65,7 @@ class BlockMemory:
 
 
 class Rom(BlockMemory, wiring.Component):
-    """Read-only memory whose contents are an init file ``weights/NAME.hex``.
+    """Read-only memory whose contents are an init file ``weights/NAME.hex``, or one a bank.
 
     Parameters
     ----------
