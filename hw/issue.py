@@ -1,7 +1,7 @@
 """Issue sequencer: counts out the steps of a frame, one a cycle.
 
 Cycle numbers (``t0`` is the step's own cycle): map address at ``t3``, map word at ``t7``,
-codes in the first group of the array at ``t8``, weight address at ``t4``, weights at ``t8``.
+codes in the first group of the array at ``t9``, weight address at ``t5``, weights at ``t9``.
 """
 
 from amaranth import *
@@ -9,15 +9,15 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .array import WEIGHT_LATENCY
-from .maps import COLUMN_LATENCY
+from .maps import WINDOW_LATENCY
 from .pipe import delayed
 from .schedule import LayerTable
 
 __all__ = ["ADDRESS_DELAY", "ARRAY_DELAY", "MIN_GAP", "IssueSequencer"]
 
-ADDRESS_DELAY = 3                                 # cycles from a step to its map address
-ARRAY_DELAY = ADDRESS_DELAY + COLUMN_LATENCY + 1  # cycles from a step to its codes in group 0
-MIN_GAP = 2                                       # cycles between two layers
+ADDRESS_DELAY = 3                             # cycles from a step to its map address
+ARRAY_DELAY = ADDRESS_DELAY + WINDOW_LATENCY  # cycles from a step to its codes in group 0
+MIN_GAP = 2                                   # cycles between two layers
 
 
 class IssueSequencer(wiring.Component):
@@ -47,9 +47,9 @@ class IssueSequencer(wiring.Component):
     source : ``Out(StructLayout)``
         What the window does with the words (at ``t6``).
     weights : ``Out``
-        Weight address (at ``t4``).
+        Weight address (at ``t5``).
     control : ``Out(StructLayout)``
-        ``active``, ``shift``, ``last`` of the step (at ``t8``, together with the codes).
+        ``active``, ``shift``, ``last`` of the step (at ``t9``, together with the codes).
     """
 
     def __init__(self, schedule, weight_depth):
@@ -179,7 +179,7 @@ class IssueSequencer(wiring.Component):
             # A strided layer's lowest row never reaches the padding: sides are even.
             source.pad_row.eq((row == 0) & (ky == 0) | row_end & (ky == 2) & ~cfg.stride2),
             source.pad_left.eq(x_group == 0), source.pad_right.eq(x_end),
-            self.source.eq(delayed(m, source, ARRAY_DELAY - 2)),
+            self.source.eq(delayed(m, source, ARRAY_DELAY - 3)),
             self.digit.eq(delayed(m, digit, ADDRESS_DELAY)),
         ]
         weights = Signal(self.weights.shape())

@@ -15,11 +15,12 @@ from gen.network import PIXEL_BITS, PIXEL_ZERO
 from .array import step_layout
 from .image import ImageMemory, digit_of
 from .memory import READ_LATENCY, Ram
-from .pipe import copies
+from .pipe import copies, delayed
 
-__all__ = ["COLUMN_LATENCY", "ColumnMemory", "Window"]
+__all__ = ["COLUMN_LATENCY", "WINDOW_LATENCY", "ColumnMemory", "Window"]
 
 COLUMN_LATENCY = 1 + READ_LATENCY + 1  # cycles from an address to the words of all columns
+WINDOW_LATENCY = COLUMN_LATENCY + 2    # cycles from an address to the codes
 
 
 class ColumnMemory(wiring.Component):
@@ -86,7 +87,7 @@ class Window(wiring.Component):
     r_addr, r_left, r_right, r_digit, source : In
         From :class:`.issue.IssueSequencer`.
     codes : Out
-        ``COLUMN_LATENCY + 1`` cycles after ``r_addr``, two after ``source``.
+        ``WINDOW_LATENCY`` cycles after ``r_addr``, three after ``source``.
     """
 
     def __init__(self, schedule, image_signature, issue_signature):
@@ -134,5 +135,7 @@ class Window(wiring.Component):
                     shown = Mux(pad, zero, Mux(image, digit, code))
                 else:
                     shown = Mux(image, 0, Mux(pad, zero, code))
-                m.d.sync += self.codes[column][c].eq(shown)
+                # The columns lie where their block RAMs are, the first group of the array in one
+                # place: the second register is for the way between the two.
+                m.d.comb += self.codes[column][c].eq(delayed(m, shown, 2))
         return m

@@ -5,7 +5,7 @@ import pytest
 from amaranth.lib import stream
 
 from hw.issue import IssueSequencer
-from hw.maps import COLUMN_LATENCY, ColumnMemory, Window
+from hw.maps import COLUMN_LATENCY, WINDOW_LATENCY, ColumnMemory, Window
 from hw.pipeline import IMAGE_SHAPE
 from tests.hw.tiny import ARRAYS, schedule_of, unused
 from tests.streams import send, simulate
@@ -88,9 +88,9 @@ def test_the_window_shows_codes_digits_and_padding(bits, lanes):
             for port, place in zip((unit.r_left, unit.r_addr, unit.r_right), at):
                 ctx.set(port, place if source["image"] else places[place])
             ctx.set(unit.r_digit, source["digit"])
-            await ctx.tick().repeat(COLUMN_LATENCY - 1)
+            await ctx.tick().repeat(WINDOW_LATENCY - 3)
             ctx.set(unit.source, source)
-            await ctx.tick().repeat(2)
+            await ctx.tick().repeat(3)
             columns = [(at[0], width - 1), *((at[1], p) for p in range(width)), (at[2], 0)]
             for column, (place, p) in enumerate(columns):
                 pad = (source["pad_row"] or column == 0 and source["pad_left"]
