@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import datetime
-import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -17,14 +17,13 @@ from .flash import WeightBoot, flash_file
 from .identity import identity_of
 from .pll import Pll
 from .protocol import BAUD
+from .record import record
 from .shell import Shell, Top
 from .uart import Uart
 from .ulx3s import BOARDS, Board
 from .weights import weight_source
 
-__all__ = ["BuildError", "build", "design", "gateware", "main", "record"]
-
-RESULTS = Path(__file__).with_name("results")
+__all__ = ["BuildError", "build", "design", "gateware", "main"]
 
 
 class BuildError(ValueError):
@@ -32,9 +31,12 @@ class BuildError(ValueError):
 
 
 class Steps:
-    """Progress: a line per step with its seconds, printed as it ends."""
+    """Progress: a line per step with its seconds, printed as it ends.
 
-    def __init__(self, total):
+    ``total`` may be set before the first step, where it isn't known earlier.
+    """
+
+    def __init__(self, total=1):
         self.total, self.number = total, 0
 
     @contextlib.contextmanager
@@ -47,6 +49,14 @@ class Steps:
             yield
         finally:
             print(f" {time.monotonic() - began:.0f} s", flush=True)
+
+
+class Quiet(Steps):
+    """No progress."""
+
+    @contextlib.contextmanager
+    def __call__(self, what):
+        yield
 
 
 def design(plan, board, mhz=None, baud=BAUD):
@@ -90,15 +100,16 @@ def design(plan, board, mhz=None, baud=BAUD):
                board.high)
 
 
-def gateware(plan, top, platform, seed):
+def gateware(plan, top, platform):
     """Amaranth's build plan of ``top``, from :func:`design`, for :func:`boards.flow.run`."""
-    return platform.build(top, do_build=False, **flow.options(seed, int(plan.digest[:8], 16)))
+    return platform.build(top, do_build=False, **flow.options(int(plan.digest[:8], 16)))
 
 
-def build(folder, board, *, mhz=None, baud=BAUD, seed=1, out=None, steps=None):
+def build(folder, board, *, mhz=None, baud=BAUD, seeds=(1,), out=None, steps=None):
     """Make a bitstream for the build folder ``folder`` and write what it measured to its report.
 
-    ``out`` is where the files go, by default ``folder/board``. Returns ``(flow.Measured,
+    ``out`` is where the files go, by default ``folder/board``; of several ``seeds`` of place and
+    route the fastest is kept. Returns ``(flow.Measured,
     report)``; the bitstream is ``out/top.bit`` only if timing was met, and streamed weights lie
     beside it for the flash (:func:`boards.flash.flash_file`).
 
@@ -106,7 +117,7 @@ def build(folder, board, *, mhz=None, baud=BAUD, seed=1, out=None, steps=None):
     ------
     gen.plan.PlanError, BuildError, flow.TooLarge, flow.FlowError
     """
-    folder, steps = Path(folder), steps or contextlib.nullcontext
+    folder, steps = Path(folder), steps or Quiet()
     out = Path(out) if out else folder / board.name
     plan = Plan.load(folder)
     try:
@@ -121,34 +132,27 @@ def build(folder, board, *, mhz=None, baud=BAUD, seed=1, out=None, steps=None):
                              "run `pip install amaranth-boards`") from None
     out.mkdir(parents=True, exist_ok=True)
     top = design(plan, board, mhz, baud)
+    steps.total = 1 + flow.step_count(plan.lanes.count, seeds)
     with steps("gateware"):
-        products = gateware(plan, top, platform, seed)
+        products = gateware(plan, top, platform)
     flash_file(plan, out)
-    measured = flow.run(products, out, top.pll.output_mhz, steps, plan.lanes.count, plan.device)
+    measured = flow.run(products, out, top.pll.output_mhz, steps, plan.lanes.count, plan.device,
+                        seeds)
     return measured, report.measure(
         folder, fmax_mhz=measured.fmax_mhz, comb=measured.comb, ff=measured.ff, ebr=measured.ebr,
         dsp=measured.dsp, provenance={"bitstream": {
-            "board": board.name, "date": datetime.date.today().isoformat(), "seed": seed,
+            "board": board.name, "date": datetime.date.today().isoformat(),
+            "seed": measured.seed, "seeds": measured.tried,
             "clock_mhz": mhz or plan.clock_mhz, "target_mhz": measured.target_mhz,
             "timing_met": measured.met, "baud": baud,
             "tools": flow.versions()}})
 
 
-def record(folder, board, results=RESULTS):
-    """Copy the build folder's report to ``results/NETWORK-BOARD.json``; returns the path.
-
-    Raises ``BuildError`` where the report has no bitstream of that board.
-    """
-    measured = report.read(folder)
-    made = measured["provenance"].get("bitstream", {})
-    if made.get("board") != board.name or not made.get("timing_met"):
-        raise BuildError(f"{folder} holds no bitstream for {board.name} that meets its clock; "
-                         "only those are recorded")
-    results = Path(results)
-    results.mkdir(parents=True, exist_ok=True)
-    path = results / f"{measured['network']}-{board.full_name}.json"
-    path.write_text(json.dumps(measured, indent=2) + "\n")
-    return path
+def _seeds(text):
+    """Type of ``--seed``: ``"1,2,5"`` as a tuple."""
+    if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", text):
+        raise argparse.ArgumentTypeError(f"must be a number, or some with commas, not {text}")
+    return tuple(dict.fromkeys(map(int, text.split(","))))
 
 
 def _parser():
@@ -164,8 +168,9 @@ def _parser():
     parser.add_argument("--mhz", type=float, help="clock of the pipeline (default: the plan's)")
     parser.add_argument("--baud", type=int, default=BAUD,
                         help="bits/s of the serial line (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1,
-                        help="of place and route; another may meet timing (default: %(default)s)")
+    parser.add_argument("--seed", type=_seeds, default="1", metavar="N[,N...]",
+                        help="of place and route; another may meet timing, and of several the "
+                             "fastest bitstream is kept (default: %(default)s)")
     parser.add_argument("--out", metavar="DIR", help="where the files go (default: BUILD/BOARD)")
     parser.add_argument("--record", action="store_true",
                         help="keep the report as boards/results/NETWORK-BOARD.json")
@@ -182,7 +187,7 @@ def main(arguments=None):
     try:
         board = Board.named(options.board)
         measured, _ = build(options.build, board, mhz=options.mhz, baud=options.baud,
-                            seed=options.seed, out=options.out, steps=Steps(4))
+                            seeds=options.seed, out=options.out, steps=Steps())
     except flow.TooLarge as error:
         return fail(parser, 2, f"too large for the {board.device}: {error}")
     except (flow.FlowError, OSError, ValueError, KeyboardInterrupt) as error:
@@ -200,7 +205,7 @@ def main(arguments=None):
                     f"({out / 'top.failed-timing.bit'} is for inspection only)")
     print(out / "top.bit")
     if options.record:
-        print(record(options.build, board))
+        print(record(options.build))
     return 0
 
 

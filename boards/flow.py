@@ -8,17 +8,18 @@ import shutil
 import subprocess
 import sysconfig
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from .floorplan import fix_block_rams
 from .netlist import NetlistError, prepare
 from .shapes import FILES, shape_commands
 
 __all__ = ["AFTER_READ", "FlowError", "Measured", "TooLarge", "measure", "options", "pack",
-           "run", "tool", "versions"]
+           "run", "step_count", "tool", "versions"]
 
 # No memory of ours is read at an address while that is written, but Amaranth
 # promises the old value for that case and Yosys would pay 38 LUTs and 44 flip-flops a block RAM.
@@ -53,6 +54,8 @@ class Measured:
     ``fmax_mhz`` is that of the pipeline's clock, ``target_mhz`` what was asked of it; ``missed``
     has both for every clock, this or another, that doesn't do what was asked. ``comb``, ``ff``,
     ``ebr`` and ``dsp`` are cells used; ``available`` has the device's totals under the same names.
+    ``seed`` is nextpnr's, the best one of those in ``tried``: ``{seed: fmax_mhz}``, with ``None``
+    where it found no way to route.
     """
 
     fmax_mhz: float
@@ -63,6 +66,8 @@ class Measured:
     dsp: int
     available: dict = field(default_factory=dict)
     missed: tuple = ()
+    seed: int = 1
+    tried: dict = field(default_factory=dict)
 
     @property
     def met(self):
@@ -137,29 +142,36 @@ SETTINGS = {"router2/currCongWeightMult": "6.0", "router2/histCongWeight": "2.5"
             "router2/bbMargin/x": "4", "router2/bbMargin/y": "4"}
 
 RIPUP = "--tmg-ripup"
+ROUTED = "top.config", "top.report.json", "top.tim"     # nextpnr's files
 STEPS = {"YOSYS": ("synthesis", "top.rpt"), "NEXTPNR_ECP5": ("place and route", "top.tim"),
          "ECPPACK": ("bitstream", "ecppack.out")}
 
 
-def options(seed=1, usercode=None):
+def options(usercode=None):
     """Overrides for ``platform.build`` that :func:`run` relies on."""
     return {
         "script_after_read": "\n".join((*AFTER_READ, *shape_commands("top"))),
         # WRN-20-1 on the 85F (3,072 lanes): HeAP's placement is estimated at 67 MHz, the static
         # placer's at 92; the router then spoils single nets by detours (94 MHz) unless it may
         # rip them up again for their timing (102).
-        "nextpnr_opts": f"--seed {seed} --placer static --router router2 {RIPUP} "
-                        "--report top.report.json --timing-allow-fail",
+        "nextpnr_opts": f"--placer static --router router2 {RIPUP} --report top.report.json "
+                        "--timing-allow-fail",
         "ecppack_opts": "--compress" + (f" --usercode {usercode}" if usercode else ""),
     }
 
 
-def run(plan, folder, mhz, step=nullcontext, lanes=0, device=None):
+def step_count(lanes, seeds):
+    """Steps that :func:`run` takes, if the first way that it tries works."""
+    return 2 + (lanes >= LARGE_ARRAY) + len(seeds)
+
+
+def run(plan, folder, mhz, step=nullcontext, lanes=0, device=None, seeds=(1,)):
     """Run the tools of the Amaranth build plan ``plan``, made with :func:`options`, in ``folder``.
 
     ``mhz`` is the pipeline's clock, ``step(words)`` makes the context in which each tool runs.
     Arrays of ``LARGE_ARRAY`` lanes and more get ``SETTINGS``, and are placed twice for the sake of
-    their block RAMs on ``device``, such as ``"85f"`` (:mod:`.floorplan`).
+    their block RAMs on ``device``, such as ``"85f"`` (:mod:`.floorplan`). Place and route runs with
+    each of ``seeds``, and the fastest result is kept.
     Returns :class:`Measured`. The bitstream is ``folder/top.bit`` if timing was met, else
     ``folder/top.failed-timing.bit``; the logs are ``top.rpt`` (Yosys) and ``top.tim`` (nextpnr).
 
@@ -174,8 +186,7 @@ def run(plan, folder, mhz, step=nullcontext, lanes=0, device=None):
     if large and find_spec("scipy") is None:
         raise FlowError("SciPy is needed to place an array of this size and isn't installed; "
                         "run `pip install scipy`")
-    for stale in ("top.bit", "top.failed-timing.bit", "top.svf", "top.report.json", "top.tim",
-                  "top.placed.json"):
+    for stale in ("top.bit", "top.failed-timing.bit", "top.svf", "top.placed.json", *ROUTED):
         (folder / stale).unlink(missing_ok=True)
     plan.extract(folder)
     for name, text in FILES.items():
@@ -186,16 +197,9 @@ def run(plan, folder, mhz, step=nullcontext, lanes=0, device=None):
     except NetlistError as error:
         raise FlowError(str(error)) from None
     if large:
-        _fix_block_rams(plan, folder, device, step)
-    try:
-        _call(plan, "NEXTPNR_ECP5", folder, step)
-    except FlowError:
-        if not _loops_for_timing(folder / "top.tim"):
-            raise
-        _call(plan, "NEXTPNR_ECP5", folder, step, "place and route without ripping up for timing",
-              without=RIPUP)
+        _fix_block_rams(plan, folder, device, step, seeds[0])
+    measured = _route(plan, folder, mhz, step, seeds)
     _call(plan, "ECPPACK", folder, step)
-    measured = measure(json.loads((folder / "top.report.json").read_text()), mhz)
     if not measured.met:
         (folder / "top.svf").unlink(missing_ok=True)
     (folder / "top.partial.bit").rename(
@@ -210,6 +214,46 @@ def pack(plan, folder, step=nullcontext):
     (folder / "top.partial.bit").rename(folder / "top.bit")
 
 
+def _route(plan, folder, mhz, step, seeds):
+    """Place and route with each of ``seeds``; the files of the best result are left."""
+    found, last = {}, None
+    with TemporaryDirectory(prefix=".best-", dir=folder) as best:
+        for seed in seeds:
+            with_seed = f" with seed {seed}" if len(seeds) > 1 else ""
+            more = ("--seed", str(seed))
+            try:
+                try:
+                    _call(plan, "NEXTPNR_ECP5", folder, step, f"place and route{with_seed}", more)
+                except FlowError:
+                    if not _loops_for_timing(folder / "top.tim"):
+                        raise
+                    _call(plan, "NEXTPNR_ECP5", folder, step, "place and route without ripping up "
+                          f"for timing{with_seed}", more, without=RIPUP)
+            except FlowError as error:
+                found[seed], last = None, error
+                continue
+            found[seed] = measure(json.loads((folder / "top.report.json").read_text()), mhz)
+            if found[seed] is _fastest(found):
+                for name in ROUTED:
+                    (folder / name).replace(Path(best) / name)
+        fastest = _fastest(found)
+        if fastest is None:
+            raise last
+        for name in ROUTED:
+            (Path(best) / name).replace(folder / name)
+    return replace(fastest, seed=next(seed for seed in seeds if found[seed] is fastest),
+                   tried={seed: each and each.fmax_mhz for seed, each in found.items()})
+
+
+def _fastest(found):
+    """The best :class:`Measured` of several, the first one of equals; ``None`` where there's none.
+
+    One that meets its clocks goes before one that doesn't.
+    """
+    return max(filter(None, found.values()), key=lambda each: (each.met, each.fmax_mhz),
+               default=None)
+
+
 def _loops_for_timing(log):
     """Whether nextpnr's router gave up with a wire for all, but some connections too slow."""
     text = log.read_text(errors="replace") if log.exists() else ""
@@ -217,11 +261,11 @@ def _loops_for_timing(log):
     return "giving up" in text and overused[-1:] == ["0"]
 
 
-def _fix_block_rams(plan, folder, device, step):
+def _fix_block_rams(plan, folder, device, step, seed):
     """Place the design and fix its block RAMs in the netlist where that placement wants them."""
     placed = folder / "top.placed.json"
     _call(plan, "NEXTPNR_ECP5", folder, step, "placement of block RAMs",
-          more=("--no-route", "--write", placed.name))
+          ("--seed", str(seed), "--no-route", "--write", placed.name))
     try:
         netlist = json.loads((folder / "top.json").read_text())
         fix_block_rams(netlist, json.loads(placed.read_text()), "top", device)

@@ -7,7 +7,6 @@ one's clock without being placed and routed.
 """
 
 import argparse
-import contextlib
 import datetime
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from gen import report
 from gen.plan import Plan
 
 from . import flow
-from .build import BuildError, Steps, design, gateware
+from .build import BuildError, Quiet, Steps, design, gateware
 from .cli import parsed, refused
 from .contents import SwapError, block_rams, swapped
 from .flash import flash_file
@@ -55,7 +54,7 @@ def swap(folder, routed, board, steps=None):
     ------
     gen.plan.PlanError, BuildError, SwapError, flow.FlowError
     """
-    folder, routed, steps = Path(folder), Path(routed), steps or contextlib.nullcontext
+    folder, routed, steps = Path(folder), Path(routed), steps or Quiet()
     new, old = Plan.load(folder), Plan.load(routed)
     source, out = routed / board.name, folder / board.name
     try:
@@ -72,7 +71,7 @@ def swap(folder, routed, board, steps=None):
     with steps("gateware"):
         for plan in (old, new):
             tops.append(design(plan, board, made["clock_mhz"], made["baud"]))
-            products.append(gateware(plan, tops[-1], board.create(), made["seed"]))
+            products.append(gateware(plan, tops[-1], board.create()))
     files = [_gateware_files(plan) for plan in products]
     if files[0] != files[1]:
         raise SwapError(f"{folder} and {routed} need different gateware: "

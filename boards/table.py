@@ -1,75 +1,126 @@
-"""README's table of routed designs: ``python -m boards.table [--update README.md]``."""
+"""README's tables of what was measured: ``python -m boards.table [--update README.md]``."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-from .build import RESULTS
-from .ulx3s import Board
+from .record import RESULTS
+from .ulx3s import BOARDS, Board
 
-__all__ = ["main", "replace_table", "table"]
+__all__ = ["main", "replace_tables", "routed_table", "simulated_table"]
 
-BEGIN, END = "<!-- table: python -m boards.table -->", "<!-- end of table -->"
+MARKS = {"routed": ("<!-- table: python -m boards.table -->", "<!-- end of table -->"),
+         "simulated": ("<!-- simulated: python -m boards.table -->", "<!-- end of simulated -->")}
 
 
-def table(results=RESULTS):
-    """Markdown table of every ``results/NETWORK-BOARD.json``, estimates beside measurements."""
+def _reports(results, routed):
+    """Reports of designs that were routed, or of those that were only simulated."""
+    reports = [json.loads(path.read_text()) for path in sorted(Path(results).glob("*.json"))]
+    return [r for r in reports if ("bitstream" in r["provenance"]) == routed]
+
+
+def _lines(names, rows):
+    return "\n".join([f"| {' | '.join(names)} |", "|" + "---|" * len(names),
+                      *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _measured(report, name):
+    pair = report[name]
+    return pair["estimate"] if pair["measured"] is None else pair["measured"]
+
+
+def _accuracy(report):
+    return ("random weights" if report["accuracy"] is None
+            else f"{report['accuracy']:.2%} of {report['test_images']}")
+
+
+def _cycles(report):
+    cycles = f"{_measured(report, 'cycles_per_frame'):,}"
+    if report["streamed_bits"]:
+        pairs = ", two frames at a time" if report["batch"] == 2 else ""
+        cycles += f" ({report['stall_cycles']:,} wait for weights{pairs})"
+    return cycles
+
+
+def _lanes(report):
+    return f"{report['lanes']:,}, {_measured(report, 'lane_busy'):.0%}"
+
+
+def _seeds(made):
+    """The seed, and what others gave."""
+    tried = made.get("seeds", {})
+    others = [f"{seed}: {fmax or 'not routed'}" for seed, fmax in tried.items()
+              if int(seed) != made["seed"]]
+    return f"{made['seed']}" + (f" ({', '.join(others)})" if others else "")
+
+
+def routed_table(results=RESULTS):
+    """Markdown table of the routed designs in ``results``, estimates beside measurements."""
     names = ("network, board", "accuracy", "lanes, busy", "cycles a frame", "fmax", "**fps**",
-             "latency", "COMB (estimate)", "FF", "EBR", "DSP", "seed, date")
-    lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
-    for path in sorted(Path(results).glob("*.json")):
-        r = json.loads(path.read_text())
-        used, made = r["resources"], r["provenance"]["bitstream"]
-
-        def measured(name, r=r):
-            value = r[name]["measured"]
-            return r[name]["estimate"] if value is None else value
-
-        accuracy = ("random weights" if r["accuracy"] is None
-                    else f"{r['accuracy']:.2%} of {r['test_images']}")
-        board = Board.named(made["board"]).full_name
-        cycles, clock = f"{measured('cycles_per_frame'):,}", f"{measured('fmax_mhz'):g} MHz"
+             "latency", "COMB (estimate)", "FF", "EBR", "DSP", "seed (fmax of others), date",
+             "options of `gen`")
+    rows = []
+    for r in _reports(results, routed=True):
+        made = r["provenance"]["bitstream"]
+        clock = f"{_measured(r, 'fmax_mhz'):g} MHz"
         if r["streamed_bits"]:
-            pairs = ", two frames at a time" if r["batch"] == 2 else ""
-            cycles += f" ({r['stall_cycles']:,} wait for weights{pairs})"
             clock += f" (run at {made['clock_mhz']:g}, SDRAM at {r['memory_mhz']:.1f})"
-        lines.append(
-            f"| {r['network']}, {board} | {accuracy} | {r['lanes']:,}, "
-            f"{measured('lane_busy'):.0%} | {cycles} | {clock} | **{int(measured('fps')):,}** "
-            f"| {measured('latency_us'):,.0f} us "
-            f"| {used['comb']['measured']:,} ({used['comb']['estimate']:,}) "
-            f"| {used['ff']['measured']:,} ({used['ff']['estimate']:,}) "
-            f"| {used['ebr']['measured']} ({used['ebr']['estimate']}) "
-            f"| {used['dsp']['measured']} ({used['dsp']['estimate']}) "
-            f"| {made['seed']}, {made['date']} |")
-    return "\n".join(lines)
+        rows.append((
+            f"{r['network']}, {Board.named(made['board']).full_name}", _accuracy(r), _lanes(r),
+            _cycles(r), clock, f"**{int(_measured(r, 'fps')):,}**",
+            f"{_measured(r, 'latency_us'):,.0f} us",
+            *(f"{used['measured']:,} ({used['estimate']:,})" for used in r["resources"].values()),
+            f"{_seeds(made)}, {made['date']}", f"`{r['options']}`"))
+    return _lines(names, rows)
 
 
-def replace_table(text, new):
-    """``text`` with ``new`` between the table's two markers.
+def simulated_table(results=RESULTS):
+    """Markdown table of the designs in ``results`` that were simulated, but not routed."""
+    names = ("network, board", "accuracy", "lanes, busy", "cycles a frame", "fps at that clock",
+             "latency", "COMB (estimate)", "EBR (estimate)", "date", "options of `gen`")
+    rows = []
+    for r in _reports(results, routed=False):
+        board = next(board for board in BOARDS.values() if board.size == r["device"])
+        mhz, cycles = r["fmax_mhz"]["estimate"], r["cycles_per_frame"]["measured"]
+        rows.append((
+            f"{r['network']}, {board.full_name}", _accuracy(r), _lanes(r), _cycles(r),
+            f"{int(mhz * 1e6 / cycles):,} at {mhz:g} MHz",
+            f"{r['latency_cycles'] / mhz:,.0f} us",
+            *(f"{r['resources'][name]['estimate']:,}" for name in ("comb", "ebr")),
+            r["provenance"]["cycles_date"], f"`{r['options']}`"))
+    return _lines(names, rows)
+
+
+def replace_tables(text, results=RESULTS):
+    """``text`` with both tables between their markers.
 
     Raises ``ValueError`` where they aren't there.
     """
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"the file must hold the lines {BEGIN} and {END}")
-    before, rest = text.split(BEGIN, 1)
-    return f"{before}{BEGIN}\n{new}\n{END}{rest.split(END, 1)[1]}"
+    for name, make in (("routed", routed_table), ("simulated", simulated_table)):
+        begin, end = MARKS[name]
+        if begin not in text or end not in text:
+            raise ValueError(f"the file must hold the lines {begin} and {end}")
+        before, rest = text.split(begin, 1)
+        text = f"{before}{begin}\n{make(results)}\n{end}{rest.split(end, 1)[1]}"
+    return text
 
 
 def main(arguments=None):
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m boards.table", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Print the table of routed designs from boards/results, as README shows it.",
+        description="Print the tables of routed and of simulated designs from boards/results, as "
+                    "README shows them.",
         epilog="example:\n  python -m boards.table --update README.md")
-    parser.add_argument("--update", type=Path, metavar="FILE", help="put it into this file instead")
+    parser.add_argument("--update", type=Path, metavar="FILE",
+                        help="put them into this file instead")
     options = parser.parse_args(arguments)
     if options.update is None:
-        print(table())
+        print(f"{routed_table()}\n\n{simulated_table()}")
         return 0
     try:
-        options.update.write_text(replace_table(options.update.read_text(), table()))
+        options.update.write_text(replace_tables(options.update.read_text()))
     except (OSError, ValueError) as error:
         print(f"boards.table: {options.update}: {error}", file=sys.stderr)
         return 2

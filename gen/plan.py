@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from bisect import bisect_left
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -19,6 +20,7 @@ from hw.weights import PIECE_BITS
 from .device import DEVICES
 from .estimate import PlanTooLarge, check_fit, estimate_resources
 from .layout import contents, pass_name
+from .network import Network
 from .package import Package, PackageError
 from .residency import SLOWER, least_words, piece_cycles, place_weights, weight_room
 from .schedule import check_lanes, in_rounds, make_schedule
@@ -90,6 +92,29 @@ class Plan:
     def contents(self):
         """Contents of the read-only memories."""
         return contents(self.package, self.schedule)
+
+    @property
+    def options(self):
+        """Options of ``python -m gen`` that make this plan, where its weights are random or those
+        of the shipped package; without board and folder."""
+        network, seed = self.network, self.package.training.get("random_weights")
+        said = {"width": network.width, "depth": network.depth}
+        if seed is not None:
+            usual = Network(network.depth, network.width)
+            said["random-weights"] = seed
+            said |= {name.replace("_", "-"): getattr(network, name)
+                     for name in ("classes", "side", "act_bits", "res_bits")
+                     if getattr(network, name) != getattr(usual, name)}
+        said["lanes"] = ",".join(map(str, asdict(self.lanes).values()))
+        said["clock-mhz"] = f"{self.clock_mhz:.10g}"
+        if self.schedule.loads:
+            # Upwards: the clock must not be above what's said.
+            memory = self.memory_mhz or self.clock_mhz
+            said["memory-mhz"] = f"{math.ceil(memory * 1e4) / 1e4:.10g}"
+            said["batch"] = self.batch
+            if self.weight_words is not None:
+                said["weight-words"] = self.weight_words
+        return " ".join(f"--{name} {value}" for name, value in said.items())
 
     def create(self):
         """The :class:`hw.pipeline.Pipeline`."""

@@ -20,6 +20,7 @@ def new_report(plan):
     cycles, mhz = plan.cycles_per_frame, plan.clock_mhz
     return {
         "network": plan.network.name, "device": plan.device, "digest": plan.digest,
+        "options": plan.options,
         "accuracy": plan.package.accuracy, "test_images": plan.package.test_images,
         "streamed_bits": plan.streamed_bits, "stall_cycles": plan.stall_cycles,
         "memory_mhz": plan.memory_mhz, "batch": plan.batch,

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import datetime
 import json
 import sys
 from pathlib import Path
@@ -145,7 +146,8 @@ def _beside(measured, planned):
 def _measure(folder, steady, simulator):
     """Measured cycles go into the build's report beside the estimate."""
     measure(folder.path, cycles_per_frame=steady.cycles_per_frame, latency_cycles=steady.latency,
-            provenance={"cycles": f"{simulator}, {len(steady.frames)} frames back to back"})
+            provenance={"cycles": f"{simulator}, {len(steady.frames)} frames back to back",
+                        "cycles_date": datetime.date.today().isoformat()})
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def routed(tmp_path_factory):
     def make(seed, **options):
         folder = tmp_path_factory.mktemp("routed")
         plan = BOARD.create().build(Readout(memories(seed, **options)), do_build=False,
-                                    **flow.options(1))
+                                    **flow.options())
         flow.run(plan, folder, BOARD.clock_mhz)
         return (folder / "top.config").read_text()
     return make

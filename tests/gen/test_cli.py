@@ -11,6 +11,7 @@ from gen.__main__ import main
 from gen.network import ACT_BITS, Network
 from gen.package import Package
 from gen.plan import Plan
+from hw.schedule import Lanes
 
 ROOT = Path(__file__).parents[2]
 TINY = ["--width", "1", "--depth", "8", "--side", "8", "--classes", "3", "--random-weights", "1",
@@ -205,3 +206,19 @@ def test_the_same_command_writes_the_same_files(tmp_path):
               for path in (tmp_path / seed).rglob("*") if path.is_file()} for seed in ("1", "2")]
     assert list(map(len, files)) == [9, 9]
     assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("network, fields", [
+    (Network(8, 1, classes=3, side=8), {}),
+    (Network(8, 1, classes=10, side=16, act_bits=2), {"clock_mhz": 87.5}),
+    (Network(8, 1, classes=3, side=8, res_bits=10),
+     {"clock_mhz": 100.0, "weight_words": 60, "memory_mhz": 400 / 3, "batch": 2}),
+    (Network(8, 1, classes=3, side=8), {"weight_words": 60, "memory_mhz": 800 / 7})])
+def test_the_options_of_a_plan_make_it_again(network, fields, tmp_path):
+    plan = Plan(Package.random(network, 4), Lanes(2, 4, 4, 4), "45f", **fields)
+    assert main([*plan.options.split(), "--board", "ulx3s-45f", "--out", str(tmp_path / "b")]) == 0
+    again = Plan.load(tmp_path / "b")
+    assert (again.options, again.to_dict()["layers"]) == (plan.options, plan.to_dict()["layers"])
+    assert again.schedule.loads == plan.schedule.loads
+    if plan.schedule.loads:
+        assert again.digest == plan.digest
