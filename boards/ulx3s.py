@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hw.sdram import PARTS, common_part
+from hw.sdram_parts import PARTS, common_part
 
 from .pll import Pll
 

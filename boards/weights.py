@@ -55,7 +55,7 @@ class WeightSource(wiring.Component):
 
     Parameters
     ----------
-    part : hw.sdram.SdramPart
+    part : hw.sdram_parts.SdramPart
     memory_mhz : float
         Of the domain ``memory``.
     size : int

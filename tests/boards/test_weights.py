@@ -16,7 +16,7 @@ from boards.ulx3s import Board as Kit
 from boards.virtual import VirtualBoard
 from boards.weights import WeightSource, weight_source
 from gen.build import write_build
-from hw.sdram import PARTS, common_part
+from hw.sdram_parts import PARTS, common_part
 from sim.golden import Golden
 from tests.boards import tiny
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from amaranth import *
 
-from hw.sdram import PARTS, SdramController, SdramPart
+from hw.sdram import SdramController
+from hw.sdram_parts import PARTS, SdramPart
 from tests.hw.sdram_chip import COMMANDS, Pins, RuleBroken, SdramChip
 from tests.streams import STALLS, idle, receive, send, simulate
 
