@@ -82,7 +82,7 @@ def estimate_resources(schedule):
     bits = lanes.inputs * lanes.outputs   # of weights in a cycle
     streamed = 2 * bits if schedule.loads else 0
     ff = (dots * (tree + 2 * schedule.acc_bits) + (lanes.groups + 3) * step
-          + units * (schedule.acc_bits * 4 + 9 * width) + word * (1 + lanes.groups)
+          + units * (schedule.acc_bits * 5 + 9 * width) + word * (1 + lanes.groups)
           + 4 * bits + streamed + 3500)
     ebr = sum(block_rams(width, depth) * copies for _, width, depth, copies in
               _memories(schedule))

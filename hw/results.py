@@ -24,10 +24,11 @@ __all__ = ["CODES_DELAY", "RESIDUAL_READ_DELAY", "RESIDUAL_WRITE_DELAY", "STORED
            "ResultSequencer", "ResultUnit", "clip_code", "codes_layout", "emit_latency",
            "residual_layout"]
 
-WORD_DELAY = 1 + READ_LATENCY                     # accumulators and constants
-RESIDUAL_READ_DELAY = 2                           # address of the residual
-RESIDUAL_WRITE_DELAY = 8
-CODES_DELAY = 12                                  # activation map write
+CONSTANTS_DELAY = 1 + READ_LATENCY
+WORD_DELAY = CONSTANTS_DELAY + 1                  # accumulators
+RESIDUAL_READ_DELAY = 3                           # address of the residual
+RESIDUAL_WRITE_DELAY = 9
+CODES_DELAY = 13                                  # activation map write
 # The 3x3 average may exceed the residual's range by 1/512 (9 * 57 = 513), so a bit more is kept.
 STORED_EXTRA_BITS = 1
 
@@ -192,8 +193,8 @@ class ResultUnit(wiring.Component):
     -------
     word : ``In(StructLayout)``
         From :class:`ResultSequencer`.
-    sums, constants : In
-        Accumulators and constants, ``WORD_DELAY`` cycles later.
+    constants, sums : In
+        Constants and accumulators, ``CONSTANTS_DELAY`` and ``WORD_DELAY`` cycles later.
     residual : ``In(residual)``
         Stored residual, ``RESIDUAL_READ_DELAY + COLUMN_LATENCY`` cycles later.
     new_residual : Out
@@ -247,29 +248,31 @@ class ResultUnit(wiring.Component):
                 with m.Case(k):
                     m.d.sync += offset.eq(value)
 
-        # What steers every unit is kept once a pixel.
+        # What goes to every pixel's units is kept once a pixel.
         def per_pixel(field, cycle):
             return copies(m, word[cycle - 1][field], lanes.pixels, platform)
 
-        shift, entry = per_pixel("shift", 4), per_pixel("entry", 9)
-        has_residual, stride2 = per_pixel("has_residual", 6), per_pixel("stride2", 11)
-        first_conv = per_pixel("first_conv", 11)
+        constants = copies(m, self.constants, lanes.pixels, platform)                     # s+4
+        shift, entry = per_pixel("shift", 5), per_pixel("entry", 10)
+        has_residual, stride2 = per_pixel("has_residual", 7), per_pixel("stride2", 12)
+        first_conv = per_pixel("first_conv", 12)
 
         codes = Signal(codes_layout(y))
         wide = y.res_bits + 2                # saturating to this changes no sum's saturation
         for p in range(lanes.pixels):
+            constant = data.View(self.constants.shape(), constants[p])
             for j in range(lanes.result_channels):
-                total = register(self.sums[p][j] - self.constants[j])                     # s+4
-                total = register(shifted(total, self.sequencer.shifts, shift[p]))    # s+5
-                total = register(saturated(m, total, max(wide, y.act_bits + 1)))          # s+6
-                early = register(saturated(m, total, y.act_bits + 1) + zero)              # s+7
-                early = register(clip_code(m, early, y.act_bits))                         # s+8
+                total = register(self.sums[p][j] - constant[j])                           # s+5
+                total = register(shifted(total, self.sequencer.shifts, shift[p]))    # s+6
+                total = register(saturated(m, total, max(wide, y.act_bits + 1)))          # s+7
+                early = register(saturated(m, total, y.act_bits + 1) + zero)              # s+8
+                early = register(clip_code(m, early, y.act_bits))                         # s+9
                 old = Mux(has_residual[p], self.residual[p][j], 0)
-                new = register(saturated(m, register(old + total), y.res_bits))           # s+8
+                new = register(saturated(m, register(old + total), y.res_bits))           # s+9
                 m.d.comb += self.new_residual[p][j].eq(new)
-                late = register((new << below) + offset)                                  # s+9
-                late = register(shifted(late, amounts, entry[p]))                    # s+10
-                late = register(clip_code(m, late, y.act_bits))                           # s+11
+                late = register((new << below) + offset)                                  # s+10
+                late = register(shifted(late, amounts, entry[p]))                    # s+11
+                late = register(clip_code(m, late, y.act_bits))                           # s+12
                 m.d.comb += codes[p][j].eq(Mux(first_conv[p], delayed(m, early, 3), late))
 
         for p in range(lanes.pixels):

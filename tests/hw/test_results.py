@@ -71,12 +71,14 @@ def test_every_word_is_the_arithmetics(lanes, fields):
         for t in range(steps + results.CODES_DELAY):
             if t < steps:
                 ctx.set(unit.word, {"valid": 1, **{name: int(v[t]) for name, v in word.items()}})
-            at = t - results.WORD_DELAY
+            at = t - results.CONSTANTS_DELAY
             if 0 <= at < steps:
                 s = sequencer.shifts[word["shift"][at]]
                 rounding = 1 << s - 1 if s > 0 else 0
-                ctx.set(unit.sums, sums[at].tolist())
                 ctx.set(unit.constants, (constants[at] - rounding).tolist())
+            at = t - results.WORD_DELAY
+            if 0 <= at < steps:
+                ctx.set(unit.sums, sums[at].tolist())
             at = t - results.RESIDUAL_READ_DELAY - COLUMN_LATENCY
             if 0 <= at < steps:
                 ctx.set(unit.residual, old[at].tolist())
