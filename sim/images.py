@@ -45,6 +45,13 @@ class Images:
         return Images(self.pixels[:count], self.labels[:count], self.names[:count],
                       self.class_names)
 
+    def one(self, index):
+        """The image at ``index`` alone; :class:`ImagesError` where there's none."""
+        if not 0 <= index < len(self):
+            raise ImagesError(f"Image must be 0 to {len(self) - 1}, not {index}")
+        there = slice(index, index + 1)
+        return Images(self.pixels[there], self.labels[there], self.names[there], self.class_names)
+
 
 def sample():
     """The 300 CIFAR-10 test images of ``sim/testdata``, classes mixed."""

@@ -18,7 +18,8 @@ from .folder import Folder, FolderError
 from .simulation import SIMULATORS, SimulationError, simulate
 from .verilator import ToolError
 
-__all__ = ["REFUSALS", "add_input_options", "chosen_images", "class_name", "main", "simulate"]
+__all__ = ["REFUSALS", "add_input_options", "chosen_images", "class_name", "fitted", "main",
+           "simulate"]
 
 # What a user can put right: a sentence and exit code 2.
 REFUSALS = (FolderError, PlanError, image_files.ImagesError, ToolError, SimulationError)
@@ -77,13 +78,16 @@ def chosen_images(args, side):
     files = getattr(args, "files", None)
     images = (image_files.load(files) if files else image_files.sample())
     count = min(args.images, len(images)) if files else args.images
-    images = images.first(count)
-    if files:
-        size = images.pixels.shape[2:]
-        if size != (side, side):
-            raise image_files.ImagesError(f"Images must be {side}x{side} pixels for this network, "
-                                          f"not {size[1]}x{size[0]}")
-        return images
+    return fitted(images.first(count), side, bool(files))
+
+
+def fitted(images, side, exactly):
+    """``images`` of ``side``: cut or repeated, or :class:`sim.images.ImagesError` where they must
+    be ``exactly`` of that size."""
+    size = images.pixels.shape[2:]
+    if exactly and size != (side, side):
+        raise image_files.ImagesError(f"Images must be {side}x{side} pixels for this network, "
+                                      f"not {size[1]}x{size[0]}")
     return dataclasses.replace(images, pixels=image_files.fit(images.pixels, side))
 
 
