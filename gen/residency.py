@@ -93,69 +93,88 @@ def _joined(schedule, units, resident, most=0):
     return passes, stay
 
 
-def _placed(schedule, resident, depth):
-    """The schedule with the weights of the set ``resident``, of :attr:`LayerSchedule.part`, in
-    front and the others in a ring behind them, or ``None`` where that's impossible."""
-    layers, place, stays, loader, spans = schedule.layers, 0, {}, {}, {}
-    for layer in layers:
-        if layer.part in resident and layer.part not in stays:
-            stays[layer.part] = place
-            place += layer.weight_words
-    first, addresses, count = place, [], len(layers)
-    for index, layer in enumerate(layers):
-        if layer.part in resident:
-            addresses.append(stays[layer.part])
-        elif layer.reuses:
-            first_user = loader[layer.part]
-            begin, _ = spans[first_user]
-            spans[first_user] = begin, index
-            addresses.append(begin)
-        else:
-            if place + layer.weight_words > depth:
-                place = first
-            if place + layer.weight_words > depth:
-                return None
-            loader[layer.part] = index
-            spans[index] = place, index      # where it is, and the last layer that uses it
-            addresses.append(place)
-            place += layer.weight_words
-    # What was in a place before, latest first: in this round, then in the one before it.
-    uses = [(start, start + layers[index].weight_words, last)
-            for index, (start, last) in spans.items()]
-    history = [(start, stop, last - count) for start, stop, last in uses] + uses
-    loads = []
-    for k, (index, (start, stop, _)) in enumerate(zip(spans, uses)):
-        after = next(last + 1 for begin, end, last in reversed(history[:len(uses) + k])
-                     if begin < stop and start < end)
-        after = max(after, loads[-1].after) if loads else after
-        if after > index:
-            return None      # the place is needed by a layer that comes later
-        loads.append(WeightLoad(index, after))
-    if loads and loads[0].after < loads[-1].after - count:   # loads come in order, rounds too
-        least = loads[-1].after - count
-        loads = [replace(load, after=max(load.after, least)) for load in loads]
-    layers = tuple(replace(layer, weights=address) for layer, address in zip(layers, addresses))
-    return replace(schedule, layers=layers, loads=tuple(loads))
+class _Passes:
+    """What thousands of tries need of a round's passes, each a list."""
+
+    def __init__(self, schedule):
+        layers = schedule.layers
+        self.parts = [layer.part for layer in layers]
+        self.words = [layer.weight_words for layer in layers]
+        self.reuses = [layer.reuses for layer in layers]
+        self.gaps = [layer.gap for layer in layers]
+        self.cycles = [layer.cycles for layer in layers]
+        self.word_pieces = schedule.lanes.weight_memories * pieces(schedule)
+
+    def __len__(self):
+        return len(self.parts)
+
+    def place(self, resident, depth):
+        """``(addresses, loads)`` with the weights of the set ``resident``, of
+        :attr:`LayerSchedule.part`, in front and the others in a ring behind them, or ``None`` where
+        that's impossible; ``loads`` are the last passes before each load, by the pass it's for."""
+        place, stays, loader, spans = 0, {}, {}, {}
+        for part, words in zip(self.parts, self.words):
+            if part in resident and part not in stays:
+                stays[part] = place
+                place += words
+        first, addresses, count = place, [], len(self)
+        for index, (part, words) in enumerate(zip(self.parts, self.words)):
+            if part in resident:
+                addresses.append(stays[part])
+            elif self.reuses[index]:
+                first_user = loader[part]
+                begin, _ = spans[first_user]
+                spans[first_user] = begin, index
+                addresses.append(begin)
+            else:
+                if place + words > depth:
+                    place = first
+                if place + words > depth:
+                    return None
+                loader[part] = index
+                spans[index] = place, index      # where it is, and the last layer that uses it
+                addresses.append(place)
+                place += words
+        # What was in a place before, latest first: in this round, then in the one before it.
+        uses = [(start, start + self.words[index], last) for index, (start, last) in spans.items()]
+        history = [(start, stop, last - count) for start, stop, last in uses] + uses
+        loads, after = {}, -count
+        for k, (index, (start, stop, _)) in enumerate(zip(spans, uses)):
+            earlier = len(uses) + k - 1
+            while not (history[earlier][0] < stop and start < history[earlier][1]):
+                earlier -= 1
+            after = max(after, history[earlier][2] + 1)
+            if after > index:
+                return None      # the place is needed by a layer that comes later
+            loads[index] = after
+        # Loads come in order, rounds too.
+        return addresses, {index: max(each, after - count) for index, each in loads.items()}
+
+    def round_cycles(self, loads, pace):
+        """Cycles from one round's end to the next one's, once they repeat."""
+        over, end, loaded, ends, count = {}, 0.0, 0.0, [], len(self)
+        word = self.word_pieces * pace
+        for turn in range(ROUNDS):
+            before = turn * count
+            for index, (gap, cycles) in enumerate(zip(self.gaps, self.cycles)):
+                begin = end + gap
+                if index in loads:
+                    # Loads come in the layers' order, each waits only for layers before its own.
+                    free = over.get(before + loads[index] - 1, 0) + ARRAY_DELAY
+                    loaded = max(loaded + FETCH, free) + self.words[index] * word
+                    begin = max(begin, loaded + START)
+                end = begin + cycles
+                over[before + index] = end
+            ends.append(end)
+        return round(ends[-1] - ends[-2])
 
 
-def _round_cycles(schedule, pace):
-    """Cycles from one round's end to the next one's, once they repeat."""
-    layers, word = schedule.layers, schedule.lanes.weight_memories * pieces(schedule) * pace
-    loads = {load.layer: load for load in schedule.loads}
-    over, end, loaded, ends = {}, 0.0, 0.0, []
-    count = len(layers)
-    for turn in range(ROUNDS):
-        for index, layer in enumerate(layers):
-            begin = end + layer.gap
-            if index in loads:
-                # Loads come in the layers' order, and each waits only for layers before its own.
-                free = over.get(turn * count + loads[index].after - 1, 0) + ARRAY_DELAY
-                loaded = max(loaded + FETCH, free) + layer.weight_words * word
-                begin = max(begin, loaded + START)
-            end = begin + layer.cycles
-            over[turn * count + index] = end
-        ends.append(end)
-    return round(ends[-1] - ends[-2])
+def _placed(schedule, addresses, loads):
+    """The schedule with its weights there, see :class:`_Passes`."""
+    return replace(
+        schedule, loads=tuple(WeightLoad(index, after) for index, after in loads.items()),
+        layers=tuple(replace(layer, weights=address)
+                     for layer, address in zip(schedule.layers, addresses)))
 
 
 def weight_room(schedule, device):
@@ -214,15 +233,14 @@ def _place_some(schedule, units, depth, pace, rounds):
         return rounds(divided), [layer.part for layer in divided.layers]
 
     single, parts = passes_of(_joined(schedule, units, ())[0])
-    bits = schedule.lanes.weight_memories * pieces(schedule) * PIECE_BITS
+    passes = _Passes(single)
 
     def judged(resident):
-        stay = {parts[unit] for unit in resident}
-        placed = _placed(single, stay, depth)
+        placed = passes.place({parts[unit] for unit in resident}, depth)
         if placed is None:
             return None
-        streamed = sum(placed.layers[load.layer].weight_words for load in placed.loads)
-        return _round_cycles(placed, pace), streamed
+        _, loads = placed
+        return passes.round_cycles(loads, pace), sum(passes.words[index] for index in loads)
 
     def moves(resident):
         """One unit of each convolution, as they are all alike, stays or goes."""
@@ -249,10 +267,12 @@ def _place_some(schedule, units, depth, pace, rounds):
     for share in (0, 32, 16, 8, 4, 2):
         groups, stay = _joined(schedule, units, resident, share and depth // share)
         joined, parts_of = passes_of(groups)
-        placed = _placed(joined, {parts_of[unit] for unit in stay}, depth)
+        passes = _Passes(joined)
+        placed = passes.place({parts_of[unit] for unit in stay}, depth)
         if placed is not None:
-            cycles = _round_cycles(placed, pace)
-            found.append(Residency(placed, cycles, cycles - joined.cycles, best[1] * bits))
+            cycles = passes.round_cycles(placed[1], pace)
+            found.append(Residency(_placed(joined, *placed), cycles, cycles - joined.cycles,
+                                   best[1] * passes.word_pieces * PIECE_BITS))
     fewest = min(one.cycles for one in found)
     return min((one for one in found if one.cycles <= fewest * (1 + SLOWER)),
                key=lambda one: len(one.schedule.layers))
