@@ -7,6 +7,7 @@ Pooling commutes with the 1x1 convolution, so a score is
 from amaranth import *
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from .memory import READ_LATENCY, Rom
 from .pipe import delayed
@@ -17,15 +18,19 @@ __all__ = ["SCORE_SHAPE", "HeadUnit", "head_cycles"]
 SCORE_SHAPE = data.StructLayout({"score": signed(32), "last": 1})
 
 
-# From the codes of the last word to the sums, then of every class's last word to its score.
-SUM_DELAY = 3
-SCORE_DELAY = READ_LATENCY + 3
+SUM_DELAY = 3  # from the codes of the last word to the sums
+
+
+def _total_delay(channels):
+    """Cycles from a word's address to its products' total, two of them added in a cycle."""
+    return READ_LATENCY + 1 + ceil_log2(channels)
 
 
 def head_cycles(schedule):
     """Cycles from the codes of a frame's last word to its last score, nothing waiting."""
-    slices = schedule.features // schedule.lanes.result_channels
-    return SUM_DELAY + schedule.classes * (slices + SCORE_DELAY) - 1
+    channels = schedule.lanes.result_channels
+    slices = schedule.features // channels
+    return SUM_DELAY + schedule.classes * (slices + _total_delay(channels) + 1) - 1
 
 
 class HeadUnit(wiring.Component):
@@ -113,11 +118,14 @@ class HeadUnit(wiring.Component):
         m.d.comb += self.free.eq(fsm.ongoing("SUM"))
 
         adding, first, last = delayed(m, Cat(issue, issue & (k == 0), issue & class_end),
-                                      READ_LATENCY + 2, state=True)
+                                      _total_delay(channels), state=True)
         centred = [delayed(m, (before[j] - pixels * (1 << y.act_frac)).as_signed(),
                            READ_LATENCY - 1) for j in range(channels)]
-        weighed = [delayed(m, Mux(self.rom.data[j], -v, v), 1) for j, v in enumerate(centred)]
-        total = delayed(m, sum(weighed), 1)
+        terms = [delayed(m, Mux(self.rom.data[j], -v, v), 1) for j, v in enumerate(centred)]
+        while len(terms) > 1:
+            terms = [delayed(m, sum(terms[i + 1:i + 2], terms[i]), 1)
+                     for i in range(0, len(terms), 2)]
+        total, = terms
         score = self.scores.payload.score
         with m.If(adding):
             m.d.sync += score.eq(Mux(first, 0, score) + total)
