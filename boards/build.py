@@ -17,7 +17,7 @@ from .flash import WeightBoot, flash_file
 from .identity import identity_of
 from .pll import Pll
 from .protocol import BAUD
-from .record import record
+from .record import RecordError, record
 from .shell import Shell, Top
 from .uart import Uart
 from .ulx3s import BOARDS, Board
@@ -205,7 +205,10 @@ def main(arguments=None):
                     f"({out / 'top.failed-timing.bit'} is for inspection only)")
     print(out / "top.bit")
     if options.record:
-        print(record(options.build))
+        try:
+            print(record(options.build))
+        except (RecordError, OSError) as error:
+            return fail(parser, 2, str(error))
     return 0
 
 

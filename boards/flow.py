@@ -220,15 +220,8 @@ def _route(plan, folder, mhz, step, seeds):
     with TemporaryDirectory(prefix=".best-", dir=folder) as best:
         for seed in seeds:
             with_seed = f" with seed {seed}" if len(seeds) > 1 else ""
-            more = ("--seed", str(seed))
             try:
-                try:
-                    _call(plan, "NEXTPNR_ECP5", folder, step, f"place and route{with_seed}", more)
-                except FlowError:
-                    if not _loops_for_timing(folder / "top.tim"):
-                        raise
-                    _call(plan, "NEXTPNR_ECP5", folder, step, "place and route without ripping up "
-                          f"for timing{with_seed}", more, without=RIPUP)
+                _route_once(plan, folder, step, seed, with_seed)
             except FlowError as error:
                 found[seed], last = None, error
                 continue
@@ -243,6 +236,18 @@ def _route(plan, folder, mhz, step, seeds):
             (Path(best) / name).replace(folder / name)
     return replace(fastest, seed=next(seed for seed in seeds if found[seed] is fastest),
                    tried={seed: each and each.fmax_mhz for seed, each in found.items()})
+
+
+def _route_once(plan, folder, step, seed, with_seed):
+    """Place and route, without ripping up for timing where the router loops for it."""
+    more = ("--seed", str(seed))
+    try:
+        _call(plan, "NEXTPNR_ECP5", folder, step, f"place and route{with_seed}", more)
+    except FlowError:
+        if not _loops_for_timing(folder / "top.tim"):
+            raise
+        _call(plan, "NEXTPNR_ECP5", folder, step,
+              f"place and route without ripping up for timing{with_seed}", more, without=RIPUP)
 
 
 def _fastest(found):

@@ -8,7 +8,7 @@ from pathlib import Path
 from gen import report
 
 from .cli import fail, parsed
-from .ulx3s import BOARDS, Board
+from .ulx3s import Board
 
 __all__ = ["RESULTS", "RecordError", "main", "record"]
 
@@ -39,11 +39,9 @@ def record(folder, results=RESULTS):
     if not made and measured["cycles_per_frame"]["measured"] is None:
         raise RecordError(f"{folder} has no measurement; run `python -m sim.run --build {folder}` "
                           f"or `python -m boards.build --build {folder}`")
-    board = (Board.named(made["board"]) if made else
-             next(board for board in BOARDS.values() if board.size == measured["device"]))
     results = Path(results)
     results.mkdir(parents=True, exist_ok=True)
-    path = results / f"{measured['network']}-{board.full_name}.json"
+    path = results / f"{measured['network']}-{Board.of_report(measured).full_name}.json"
     if not made and path.exists() and "bitstream" in json.loads(path.read_text())["provenance"]:
         raise RecordError(f"{path} is of a routed design, and {folder} holds no bitstream")
     path.write_text(json.dumps(measured, indent=2) + "\n")

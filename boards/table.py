@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from .record import RESULTS
-from .ulx3s import BOARDS, Board
+from .ulx3s import Board
 
 __all__ = ["main", "replace_tables", "routed_table", "simulated_table"]
 
@@ -28,6 +28,10 @@ def _lines(names, rows):
 def _measured(report, name):
     pair = report[name]
     return pair["estimate"] if pair["measured"] is None else pair["measured"]
+
+
+def _name(report):
+    return f"{report['network']}, {Board.of_report(report).full_name}"
 
 
 def _accuracy(report):
@@ -67,9 +71,8 @@ def routed_table(results=RESULTS):
         if r["streamed_bits"]:
             clock += f" (run at {made['clock_mhz']:g}, SDRAM at {r['memory_mhz']:.1f})"
         rows.append((
-            f"{r['network']}, {Board.named(made['board']).full_name}", _accuracy(r), _lanes(r),
-            _cycles(r), clock, f"**{int(_measured(r, 'fps')):,}**",
-            f"{_measured(r, 'latency_us'):,.0f} us",
+            _name(r), _accuracy(r), _lanes(r), _cycles(r), clock,
+            f"**{int(_measured(r, 'fps')):,}**", f"{_measured(r, 'latency_us'):,.0f} us",
             *(f"{used['measured']:,} ({used['estimate']:,})" for used in r["resources"].values()),
             f"{_seeds(made)}, {made['date']}", f"`{r['options']}`"))
     return _lines(names, rows)
@@ -81,10 +84,9 @@ def simulated_table(results=RESULTS):
              "latency", "COMB (estimate)", "EBR (estimate)", "date", "options of `gen`")
     rows = []
     for r in _reports(results, routed=False):
-        board = next(board for board in BOARDS.values() if board.size == r["device"])
         mhz, cycles = r["fmax_mhz"]["estimate"], r["cycles_per_frame"]["measured"]
         rows.append((
-            f"{r['network']}, {board.full_name}", _accuracy(r), _lanes(r), _cycles(r),
+            _name(r), _accuracy(r), _lanes(r), _cycles(r),
             f"{int(mhz * 1e6 / cycles):,} at {mhz:g} MHz",
             f"{r['latency_cycles'] / mhz:,.0f} us",
             *(f"{r['resources'][name]['estimate']:,}" for name in ("comb", "ebr")),

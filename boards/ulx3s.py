@@ -67,6 +67,13 @@ class Board:
         return [pll.beside_mhz for pll in plls]
 
     @classmethod
+    def of_report(cls, report):
+        """The board of a build's report: the one it was built for, else one with its device."""
+        made = report["provenance"].get("bitstream")
+        return (cls.named(made["board"]) if made else
+                next(board for board in BOARDS.values() if board.size == report["device"]))
+
+    @classmethod
     def named(cls, name):
         """The board called ``name``; raises ``ValueError`` with the names there are."""
         if name not in BOARDS:

@@ -12,7 +12,7 @@ from .golden import Golden
 from .run import REFUSALS, add_input_options, chosen_images, class_name
 from .simulation import SIMULATORS, simulate
 
-__all__ = ["compare", "main"]
+__all__ = ["compare", "installed_sides", "main"]
 
 SIDES = ("golden", "rtl", "torch")
 
@@ -86,10 +86,15 @@ def compare(folder, images, sides, simulator="verilator", say=print):
     return rows
 
 
+def installed_sides():
+    """The sides that can be compared here: PyTorch where it's installed."""
+    return [side for side in SIDES if side != "torch" or importlib.util.find_spec("torch")]
+
+
 def _sides(text):
     """The sides to compare; without ``text`` all that are installed."""
     if text is None:
-        return [s for s in SIDES if s != "torch" or importlib.util.find_spec("torch")]
+        return installed_sides()
     sides = [side.strip() for side in text.split(",") if side.strip()]
     for side in sides:
         if side not in SIDES:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from . import images as image_files
-from .compare import compare
+from .compare import compare, installed_sides
 from .folder import Folder
 from .golden import Golden
 from .run import REFUSALS, class_name, fitted
@@ -110,10 +110,10 @@ def main(arguments=None):
         given = hasattr(args, "file")
         images = image_files.load([args.file]) if given else image_files.sample()
         images = fitted(images.one(args.image), folder.network.side, given)
-        sides = ["rtl", *(["torch"] if importlib.util.find_spec("torch") else [])]
+        sides = installed_sides()
         row, = compare(folder, images, sides, args.sim,
                        say=lambda line: print(line, file=sys.stderr, flush=True))
-        different = [side for side in sides if row[side]]
+        different = [side for side in sides if row.get(side)]
         if different:
             print(f"sim.picture: {images.names[0]} differs between golden model and "
                   f"{' and '.join(different)}; `python -m sim.compare` says where",
@@ -128,7 +128,7 @@ def main(arguments=None):
         return 2
     best = class_name(row["class"], folder, images)
     print(f"{images.names[0]}: {best} (true class "
-          f"{class_name(row['label'], folder, images)}), golden = {' = '.join(sides)}")
+          f"{class_name(row['label'], folder, images)}), {' = '.join(sides)}")
     print(args.out)
     return 0
 
