@@ -7,7 +7,6 @@ DEPTH ?= 20
 IMAGES ?= 4
 SIM ?= verilator
 SEED ?= 1
-MHZ ?= 100
 PYTHON3 ?= python3
 PYTHON := .venv/bin/python
 export PYTHONHASHSEED := 0
@@ -19,7 +18,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 	@echo
 	@echo "variables: BUILD=$(BUILD) WIDTH=$(WIDTH) DEPTH=$(DEPTH) IMAGES=$(IMAGES) SIM=$(SIM)" \
-	      "BOARD=$(BOARD) MHZ=$(MHZ) SEED=$(SEED)"
+	      "BOARD=$(BOARD) SEED=$(SEED) MHZ=$(MHZ)"
 
 venv: .venv/ready ## the virtual environment that all targets use
 
@@ -45,7 +44,7 @@ sim: .venv/ready $(BUILD)/plan.json ## real images through the simulated hardwar
 	$(PYTHON) -m sim.run --build $(BUILD) --images $(IMAGES) --sim $(SIM)
 
 bitstream: .venv/ready $(BUILD)/plan.json ## bitstream for BOARD with measured speed and resources
-	$(PYTHON) -m boards.build --build $(BUILD) --board $(BOARD) --mhz $(MHZ) --seed $(SEED)
+	$(PYTHON) -m boards.build --build $(BUILD) --board $(BOARD) --seed $(SEED) $(if $(MHZ),--mhz $(MHZ))
 
 test: .venv/ready-train ## the whole test suite
 	$(PYTHON) -m pytest -m 'not slow'

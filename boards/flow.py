@@ -14,6 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from gen.choose import LARGE_ARRAY
+
 from .floorplan import fix_block_rams
 from .netlist import NetlistError, prepare
 from .shapes import FILES, shape_commands
@@ -137,7 +139,6 @@ def _shortage(log):
 # behind every adder most are nearly critical: with its own numbers (2, 1 and 3) 6,144 lanes stay
 # at 11,000 overused wires. There are no options for these; nextpnr reads settings from the netlist.
 # Small arrays fare better without: WRN-20-2 on the 25F (768 lanes) reached 100.0 MHz, not 99.4.
-LARGE_ARRAY = 3072  # lanes
 SETTINGS = {"router2/currCongWeightMult": "6.0", "router2/histCongWeight": "2.5",
             "router2/bbMargin/x": "4", "router2/bbMargin/y": "4"}
 

@@ -12,11 +12,12 @@ from boards.ulx3s import BOARDS, Board
 from hw.schedule import Lanes
 
 from .build import write_build
+from .choose import choose_batch, choose_lanes, choose_memory_clock, routed_clock
 from .device import DEVICES
 from .estimate import PlanTooLarge, check_fit, estimate_resources
 from .network import ACT_BITS, Network
 from .package import Package, PackageError, shipped
-from .plan import BATCHES, Plan, PlanError, choose_batch, choose_lanes, choose_memory_clock
+from .plan import BATCHES, Plan, PlanError
 from .schedule import check_lanes
 
 DEPTH = 20
@@ -66,7 +67,7 @@ def _parser():
                         help="default ulx3s, which is ulx3s-85f")
     parser.add_argument("--target-fps", type=_positive, metavar="FPS",
                         help="take the smallest array that reaches this (default: the fastest "
-                             "that fits)")
+                             "of a size that has been routed)")
     parser.add_argument("--lanes", metavar="N|P,CS,M,CR",
                         help="multiply-accumulates per cycle at most, or the array itself: "
                              "pixels, slice channels, outputs, result channels")
@@ -76,8 +77,9 @@ def _parser():
     parser.add_argument("--batch", type=int, choices=BATCHES,
                         help="frames that share streamed weights: two make more frames a second, "
                              "and wait longer for their scores (default: what makes more)")
-    parser.add_argument("--clock-mhz", type=_positive, default=100.0,
-                        help="pipeline clock (default 100)")
+    parser.add_argument("--clock-mhz", type=_positive, metavar="MHZ",
+                        help="pipeline clock (default: what arrays of that size have been routed "
+                             "at)")
     parser.add_argument("--memory-mhz", type=_positive, metavar="MHZ",
                         help="SDRAM clock at most, where weights are streamed (default: the "
                              "slowest that costs no time)")
@@ -113,7 +115,7 @@ def _package(args):
     return package
 
 
-def _lanes(args, network, device, memory_mhz):
+def _lanes(args, network, device, clock, memory_clock):
     if args.lanes and "," in args.lanes:
         if not re.fullmatch(r"\d+,\d+,\d+,\d+", args.lanes):
             raise PlanError(f"--lanes must be a number or four, P,CS,M,CR, not {args.lanes}")
@@ -126,8 +128,27 @@ def _lanes(args, network, device, memory_mhz):
     if args.lanes and not args.lanes.isdecimal():
         raise PlanError(f"--lanes must be a number or four, P,CS,M,CR, not {args.lanes}")
     return choose_lanes(network, device, args.target_fps,
-                        int(args.lanes) if args.lanes else None, args.clock_mhz, memory_mhz,
+                        int(args.lanes) if args.lanes else None, clock, memory_clock,
                         (args.batch,) if args.batch else BATCHES)
+
+
+def _plan(args, package, board):
+    def clock(lanes):
+        return args.clock_mhz or routed_clock(lanes)
+
+    def memory_clock(mhz):
+        return board.clocks(mhz, args.memory_mhz).beside_mhz
+
+    lanes = _lanes(args, package.network, board.size, clock, memory_clock)
+    mhz = clock(lanes)
+    plan = Plan(package, lanes, board.size, mhz, args.weight_words, memory_clock(mhz),
+                args.batch or 1)
+    if args.batch is None:
+        plan = choose_batch(plan)
+    if args.memory_mhz is None:
+        plan = replace(plan,
+                       memory_mhz=choose_memory_clock(plan, board.memory_clocks(mhz)))
+    return plan
 
 
 def main(argv=None):
@@ -145,16 +166,8 @@ def main(argv=None):
     try:
         package = _package(args)
         board = Board.named(args.board)
-        device = board.size
-        memory_mhz = board.clocks(args.clock_mhz, args.memory_mhz).beside_mhz
-        plan = Plan(package, _lanes(args, package.network, device, memory_mhz), device,
-                    args.clock_mhz, args.weight_words, memory_mhz, args.batch or 1)
-        if args.batch is None:
-            plan = choose_batch(plan)
-        if args.memory_mhz is None:
-            memory_mhz = choose_memory_clock(plan, board.memory_clocks(args.clock_mhz))
-            plan = replace(plan, memory_mhz=memory_mhz)
-        check_fit(plan.schedule, DEVICES[device], package.network.name)
+        plan = _plan(args, package, board)
+        check_fit(plan.schedule, DEVICES[board.size], package.network.name)
         step(1, f"plan {package.network.name} for {args.board}")
         write_build(plan, args.out)
         step(2, "gateware, init files")
@@ -172,15 +185,15 @@ def main(argv=None):
     print(f"  array     {lanes.pixels} pixels x 3 x {lanes.slice_channels} channels x "
           f"{lanes.outputs} outputs = {lanes.count:,} lanes, busy {plan.lane_busy:.0%}")
     print(f"  speed     {plan.cycles_per_frame:,} cycles a frame, "
-          f"{args.clock_mhz * 1e6 / plan.cycles_per_frame:,.0f} fps at {args.clock_mhz:g} MHz "
+          f"{plan.clock_mhz * 1e6 / plan.cycles_per_frame:,.0f} fps at {plan.clock_mhz:g} MHz "
           f"(estimate)")
     if plan.schedule.loads:
         print(f"  weights   {plan.streamed_bits:,} bits streamed a frame, "
               f"{len(plan.schedule.loads)} of {len(plan.schedule.layers)} passes; "
-              f"{plan.stall_cycles:,} cycles wait for them (SDRAM at {memory_mhz:.1f} MHz"
+              f"{plan.stall_cycles:,} cycles wait for them (SDRAM at {plan.memory_mhz:.1f} MHz"
               f"{', two frames at a time' if plan.batch == 2 else ''})")
     print(f"  resources {need['comb']:,} COMB, {need['ff']:,} FF, {need['ebr']} EBR, "
-          f"{need['dsp']} DSP of the {device.upper()} (estimate)")
+          f"{need['dsp']} DSP of the {plan.device.upper()} (estimate)")
     step(3, f"{args.out} written")
     return 0
 

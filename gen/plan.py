@@ -3,11 +3,9 @@
 import hashlib
 import json
 import math
-from bisect import bisect_left
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 from hw.head import head_cycles
 from hw.image import load_cycles
@@ -15,29 +13,20 @@ from hw.issue import ARRAY_DELAY
 from hw.pipeline import Pipeline
 from hw.results import CODES_DELAY, emit_latency
 from hw.schedule import Lanes
-from hw.weights import PIECE_BITS
 
 from .device import DEVICES
 from .estimate import PlanTooLarge, check_fit, estimate_resources
 from .layout import contents, pass_name
 from .network import Network
 from .package import Package, PackageError
-from .residency import SLOWER, least_words, piece_cycles, place_weights, weight_room
-from .schedule import check_lanes, in_rounds, make_schedule
+from .residency import least_words, piece_cycles, place_weights, weight_room
+from .schedule import in_rounds, make_schedule
 
-__all__ = ["BATCHES", "FORMAT", "Plan", "PlanError", "choose_batch", "choose_lanes",
-           "choose_memory_clock"]
+__all__ = ["BATCHES", "FORMAT", "Plan", "PlanError", "reside"]
 
 FORMAT = "signstream-plan"
 VERSION = 1
-# Share of the LUT sites that a plan may fill, and lanes that it may have if nobody asks for more:
-# beyond them place and route takes very long and hasn't met 100 MHz yet.
-FILL = 0.75
-ROUTED_LANES = 3072
-ALIKE = 0.01       # share of a frame's cycles by which arrays may differ and be called alike
-TRIALS = 4         # arrays whose streaming is planned in full, a second each
 BATCHES = 1, 2     # frames of a round
-PIXELS, SLICES, RESULTS = (8, 4, 2), (4, 8, 16, 32), (4, 8, 16)
 
 
 class PlanError(ValueError):
@@ -74,8 +63,8 @@ class Plan:
 
         Raises :class:`PlanTooLarge` where a pass's weights don't fit the weight memories.
         """
-        return _residency(self.network, self.lanes, DEVICES[self.device], self.weight_words,
-                          self.piece_cycles, self.batch)
+        return reside(self.network, self.lanes, self.device, self.weight_words,
+                      self.piece_cycles, self.batch)
 
     @property
     def piece_cycles(self):
@@ -219,8 +208,13 @@ class Plan:
         return plan
 
 
-def _residency(network, lanes, device, weight_words, pace, batch):
-    schedule = make_schedule(network, lanes)
+@lru_cache(maxsize=32)     # seconds each, and whoever chooses a plan asks for some twice
+def reside(network, lanes, device, weight_words, pace, batch):
+    """The :class:`.residency.Residency` of a plan: fields as there, ``pace`` its ``piece_cycles``.
+
+    Raises :class:`PlanTooLarge` where a pass's weights don't fit the weight memories.
+    """
+    device, schedule = DEVICES[device], make_schedule(network, lanes)
     rounds = in_rounds(schedule) if batch == 2 else schedule
     room = weight_room(rounds, device) if weight_words is None else weight_words
     residency = place_weights(schedule, room, pace, batch)
@@ -230,121 +224,3 @@ def _residency(network, lanes, device, weight_words, pace, batch):
         raise PlanTooLarge(f"{network.name} needs weight memories of at least "
                            f"{least_words(schedule):,} words on this array, not {room:,}")
     return residency
-
-
-class _Way(NamedTuple):
-    """An array that fits: its cycles a frame, LUT sites, and bits of weights streamed a frame."""
-
-    lanes: Lanes
-    cycles: float
-    comb: int
-    bits: int = 0
-
-
-def _candidates(network):
-    for p in PIXELS:
-        for cs in SLICES:
-            for cr in RESULTS:
-                m = cr
-                while m <= network.channels(0):
-                    lanes = Lanes(p, cs, m, cr)
-                    try:
-                        check_lanes(network, lanes)
-                        yield lanes
-                    except ValueError:
-                        pass
-                    m *= 2
-
-
-def _streaming(candidates, pace):
-    """The most promising arrays that stream weights."""
-    found = []
-    for fewest, _, lanes, schedule, rooms in sorted(candidates, key=lambda entry: entry[:2]):
-        least = min((way.cycles for way in found), default=fewest)
-        if len(found) == TRIALS or fewest > (1 + ALIKE) * least:
-            break
-        ways = [_Way(lanes, residency.cycles / batch,
-                     estimate_resources(residency.schedule)["comb"], residency.bits // batch)
-                for batch, room in rooms.items()
-                for residency in [place_weights(schedule, room, pace, batch)] if residency]
-        found += sorted(ways, key=lambda way: way.cycles)[:1]
-    return found
-
-
-def choose_batch(plan):
-    """The plan with frames in rounds of two where that saves cycles, else one by one."""
-    if not plan.schedule.loads:
-        return plan
-    try:
-        pairs = replace(plan, batch=2)
-        if pairs.cycles_per_frame * (1 + SLOWER) < plan.cycles_per_frame:
-            return pairs
-    except PlanTooLarge:
-        pass
-    return plan
-
-
-def choose_memory_clock(plan, clocks):
-    """The slowest of ``clocks``, in MHz from slowest to fastest, at which a frame takes as long as
-    in ``plan``, whose memory runs at the fastest: it's the easiest to route."""
-    def cycles(mhz):
-        return replace(plan, memory_mhz=mhz).cycles_per_frame
-    if not plan.schedule.loads:
-        return clocks[-1]
-    most = (1 + SLOWER) * plan.cycles_per_frame
-    return clocks[bisect_left(clocks, True, hi=len(clocks) - 1,
-                              key=lambda mhz: cycles(mhz) <= most)]
-
-
-def choose_lanes(network, device, target_fps=None, max_lanes=None, clock_mhz=100.0,
-                 memory_mhz=None, batches=BATCHES):
-    """The array for a network on a device.
-
-    Without a target, the one with the highest frame rate, or nearly that and less logic, that fills
-    no more than ``FILL`` of the LUT sites and has at most ``max_lanes``, by default
-    ``ROUTED_LANES``; with one, the smallest that reaches it. Arrays that keep all weights on the
-    chip go before those that stream some. Raises :class:`PlanTooLarge` where none fits,
-    :class:`PlanError` where none reaches the target.
-    """
-    device, pace = DEVICES[device], piece_cycles(clock_mhz, memory_mhz or clock_mhz)
-    fitting, streaming, refused = [], [], []
-    if max_lanes is None and target_fps is None:
-        max_lanes = ROUTED_LANES
-    for lanes in _candidates(network):
-        if max_lanes is not None and lanes.count > max_lanes:
-            continue
-        schedule = make_schedule(network, lanes)
-        need = estimate_resources(schedule)
-        room = weight_room(schedule, device)
-        if need["comb"] > FILL * device.comb or room <= 0:
-            refused.append((need["ebr"], need["comb"], schedule))
-        elif schedule.weight_depth <= room:
-            fitting.append(_Way(lanes, schedule.cycles, need["comb"]))
-        else:
-            rooms = {batch: weight_room(in_rounds(schedule), device) if batch == 2 else room
-                     for batch in batches}
-            streaming.append((schedule.cycles, need["comb"], lanes, schedule, rooms))
-    # Where all weights can stay, nobody wants to load any.
-    fitting = fitting or _streaming(streaming, pace)
-    if not fitting:
-        if not refused:
-            raise PlanError(f"No array of at most {max_lanes} lanes suits {network.name}; "
-                            f"the smallest has {min(y.count for y in _candidates(network))}")
-        schedule = min(refused, key=lambda entry: entry[:2])[2]
-        check_fit(schedule, device, network.name)
-        raise PlanTooLarge(f"{network.name} fills more than {FILL:.0%} of the "
-                           f"{device.name.upper()}'s LUT sites")
-    if target_fps is None:
-        # Logic isn't worth a cycle in a hundred.
-        most = (1 + ALIKE) * min(way.cycles for way in fitting)
-        return min((way for way in fitting if way.cycles <= most),
-                   key=lambda way: (way.comb, way.cycles)).lanes
-    fast = [way for way in fitting if clock_mhz * 1e6 / way.cycles >= target_fps]
-    if not fast:
-        way = min(fitting, key=lambda way: way.cycles)
-        needed, present = way.bits * target_fps / 8e6, PIECE_BITS / 8 * clock_mhz / pace
-        short = (f"; that would take {needed:,.0f} MB/s of weights, and the SDRAM gives "
-                 f"{present:,.0f}" if needed > present else "")
-        raise PlanError(f"{network.name} reaches {clock_mhz * 1e6 / way.cycles:,.0f} fps on the "
-                        f"{device.name.upper()} at {clock_mhz:g} MHz, not {target_fps:,.0f}{short}")
-    return min(fast, key=lambda way: (way.comb, way.cycles)).lanes

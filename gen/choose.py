@@ -1,0 +1,193 @@
+"""What a user leaves open: the array, its clock, frames that share weights, the memory's clock."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from hw.schedule import Lanes
+from hw.weights import PIECE_BITS
+
+from .device import DEVICES
+from .estimate import PlanTooLarge, check_fit, estimate_resources
+from .plan import BATCHES, PlanError, reside
+from .residency import SLOWER, piece_cycles, weight_room
+from .schedule import check_lanes, make_schedule
+
+__all__ = ["LARGE_ARRAY", "choose_batch", "choose_lanes", "choose_memory_clock", "routed_clock"]
+
+# Share of the LUT sites that a plan may fill, and sites that it may take if nobody asks for more:
+# beyond them place and route hasn't come to an end yet.
+FILL = 0.8
+ROUTED_COMB = 58_000
+# Arrays with so many lanes and more cross the chip, and their clock is a matter of wire: what has
+# been routed (boards/results) with them, and with smaller ones.
+LARGE_ARRAY, LARGE_MHZ, SMALL_MHZ = 3072, 87.5, 100.0
+ALIKE = 0.01       # share of a frame's time by which arrays may differ and be called alike
+TRIALS = 4         # arrays whose streaming is planned in full, a second each
+PIXELS, SLICES, RESULTS = (8, 4, 2), (4, 8, 16, 32), (4, 8, 16)
+
+
+def routed_clock(lanes):
+    """Pipeline clock in MHz that :class:`hw.schedule.Lanes` like these have been routed at."""
+    return LARGE_MHZ if lanes.count >= LARGE_ARRAY else SMALL_MHZ
+
+
+class _Way(NamedTuple):
+    """An array that fits, its pipeline clock in MHz, cycles a frame, LUT sites, and bits of weights
+    streamed a frame."""
+
+    lanes: Lanes
+    mhz: float
+    cycles: float
+    comb: int
+    bits: int = 0
+
+    @property
+    def time(self):
+        """Microseconds a frame."""
+        return self.cycles / self.mhz
+
+    @property
+    def fps(self):
+        """Frames a second."""
+        return 1e6 / self.time
+
+
+def _candidates(network):
+    for p in PIXELS:
+        for cs in SLICES:
+            for cr in RESULTS:
+                m = cr
+                while m <= network.channels(0):
+                    lanes = Lanes(p, cs, m, cr)
+                    try:
+                        check_lanes(network, lanes)
+                        yield lanes
+                    except ValueError:
+                        pass
+                    m *= 2
+
+
+def _with_waits(way, network, device, pace, batches):
+    """The :class:`_Way` with all its waits for weights, or ``None`` where some don't fit."""
+    ways = []
+    for batch in batches:
+        try:
+            residency = reside(network, way.lanes, device, None, pace, batch)
+        except PlanTooLarge:
+            continue
+        ways.append(way._replace(cycles=residency.cycles / batch, bits=residency.bits // batch,
+                                 comb=estimate_resources(residency.schedule)["comb"]))
+    return min(ways, key=lambda way: way.cycles, default=None)
+
+
+def _streaming(ways, with_waits, most_comb, target_fps):
+    """Of ``ways`` without waits for weights the smallest that reaches the target with them, else
+    the most promising, with them."""
+    if target_fps is not None:
+        for ideal in sorted(ways, key=lambda way: way.comb):
+            way = with_waits(ideal) if ideal.fps >= target_fps else None
+            if way and way.comb <= most_comb and way.fps >= target_fps:
+                return [way]
+    found = []
+    for ideal in sorted(ways, key=lambda way: (way.time, way.comb)):
+        least = min((way.time for way in found), default=ideal.time)
+        if len(found) == TRIALS or ideal.time > (1 + ALIKE) * least:
+            break
+        way = with_waits(ideal)
+        if way and way.comb <= most_comb:
+            found.append(way)
+    return found
+
+
+def choose_batch(plan):
+    """The plan with frames in rounds of two where that saves cycles, else one by one."""
+    if not plan.schedule.loads:
+        return plan
+    try:
+        pairs = replace(plan, batch=2)
+        if pairs.cycles_per_frame * (1 + SLOWER) < plan.cycles_per_frame:
+            return pairs
+    except PlanTooLarge:
+        pass
+    return plan
+
+
+def choose_memory_clock(plan, clocks):
+    """The slowest of ``clocks``, in MHz from slowest to fastest, at which a frame takes as long as
+    in ``plan``, whose memory runs at the fastest: it's the easiest to route."""
+    def cycles(mhz):
+        return replace(plan, memory_mhz=mhz).cycles_per_frame
+    if not plan.schedule.loads:
+        return clocks[-1]
+    most = (1 + SLOWER) * plan.cycles_per_frame
+    # Where a frame waits for weights, it's the fastest or one next to that.
+    low, high, leap = 0, len(clocks) - 1, 1
+    while low < high:
+        tried = max(low, high - leap)
+        if cycles(clocks[tried]) <= most:
+            high, leap = tried, 2 * leap
+        else:
+            low = tried + 1
+            leap = max(1, (high - low) // 2)
+    return clocks[high]
+
+
+def choose_lanes(network, device, target_fps=None, max_lanes=None, clock=routed_clock,
+                 memory_clock=lambda mhz: mhz, batches=BATCHES):
+    """The array for a network on a device.
+
+    Without a target, the one with the highest frame rate, or nearly that and less logic, that takes
+    no more than ``FILL`` of the LUT sites and has at most ``max_lanes``, by default no more than
+    ``ROUTED_COMB`` sites; with one, the smallest that reaches it. Arrays that keep all weights on
+    the chip go before those that stream some. ``clock(lanes)`` is the pipeline's, in MHz, and
+    ``memory_clock(mhz)`` the memory's beside that. Raises :class:`PlanTooLarge` where none fits,
+    :class:`PlanError` where none reaches the target.
+    """
+    most_comb = FILL * DEVICES[device].comb
+    if max_lanes is None and target_fps is None:
+        most_comb = min(most_comb, ROUTED_COMB)
+    fitting, streaming, refused = [], [], []
+    for lanes in _candidates(network):
+        if max_lanes is not None and lanes.count > max_lanes:
+            continue
+        schedule = make_schedule(network, lanes)
+        need = estimate_resources(schedule)
+        room = weight_room(schedule, DEVICES[device])
+        way = _Way(lanes, clock(lanes), schedule.cycles, need["comb"])
+        if need["comb"] > most_comb or room <= 0:
+            refused.append((need["ebr"], need["comb"], schedule))
+        elif schedule.weight_depth <= room:
+            fitting.append(way)
+        else:
+            streaming.append(way)
+
+    def pace(way):
+        return piece_cycles(way.mhz, memory_clock(way.mhz))
+
+    def with_waits(way):
+        return _with_waits(way, network, device, pace(way), batches)
+
+    # Where all weights can stay, nobody wants to load any.
+    fitting = fitting or _streaming(streaming, with_waits, most_comb, target_fps)
+    if not fitting:
+        if not refused:
+            raise PlanError(f"No array of at most {max_lanes} lanes suits {network.name}; "
+                            f"the smallest has {min(y.count for y in _candidates(network))}")
+        schedule = min(refused, key=lambda entry: entry[:2])[2]
+        check_fit(schedule, DEVICES[device], network.name)
+        raise PlanTooLarge(f"{network.name} fills more than {FILL:.0%} of the "
+                           f"{device.upper()}'s LUT sites")
+    if target_fps is None:
+        # Logic isn't worth a cycle in a hundred.
+        most = (1 + ALIKE) * min(way.time for way in fitting)
+        return min((way for way in fitting if way.time <= most),
+                   key=lambda way: (way.comb, way.time)).lanes
+    fast = [way for way in fitting if way.fps >= target_fps]
+    if not fast:
+        way = max(fitting, key=lambda way: way.fps)
+        needed, present = way.bits * target_fps / 8e6, PIECE_BITS / 8 * way.mhz / pace(way)
+        short = (f"; that would take {needed:,.0f} MB/s of weights, and the SDRAM gives "
+                 f"{present:,.0f}" if needed > present else "")
+        raise PlanError(f"{network.name} reaches {way.fps:,.0f} fps on the "
+                        f"{device.upper()} at {way.mhz:g} MHz, not {target_fps:,.0f}{short}")
+    return min(fast, key=lambda way: (way.comb, way.time)).lanes
