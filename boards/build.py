@@ -1,11 +1,9 @@
 """Build a bitstream: ``python -m boards.build --build build --board ulx3s``."""
 
 import argparse
-import contextlib
 import datetime
 import re
 import sys
-import time
 from pathlib import Path
 
 from gen import report
@@ -19,6 +17,7 @@ from .pll import Pll
 from .protocol import BAUD
 from .record import RecordError, record
 from .shell import Shell, Top
+from .steps import Quiet, Steps
 from .uart import Uart
 from .ulx3s import BOARDS, Board
 from .weights import weight_source
@@ -28,35 +27,6 @@ __all__ = ["BuildError", "build", "design", "gateware", "main"]
 
 class BuildError(ValueError):
     """What was asked for can't be built; the message is one sentence for the user."""
-
-
-class Steps:
-    """Progress: a line per step with its seconds, printed as it ends.
-
-    ``total`` may be set before the first step, where it isn't known earlier.
-    """
-
-    def __init__(self, total=1):
-        self.total, self.number = total, 0
-
-    @contextlib.contextmanager
-    def __call__(self, what):
-        self.number += 1
-        self.total = max(self.total, self.number)
-        began = time.monotonic()
-        print(f"[{self.number}/{self.total}] {what} ", end="", flush=True)
-        try:
-            yield
-        finally:
-            print(f" {time.monotonic() - began:.0f} s", flush=True)
-
-
-class Quiet(Steps):
-    """No progress."""
-
-    @contextlib.contextmanager
-    def __call__(self, what):
-        yield
 
 
 def design(plan, board, mhz=None, baud=BAUD):
@@ -109,9 +79,10 @@ def build(folder, board, *, mhz=None, baud=BAUD, seeds=(1,), out=None, steps=Non
     """Make a bitstream for the build folder ``folder`` and write what it measured to its report.
 
     ``out`` is where the files go, by default ``folder/board``; of several ``seeds`` of place and
-    route the fastest is kept. Returns ``(flow.Measured,
-    report)``; the bitstream is ``out/top.bit`` only if timing was met, and streamed weights lie
-    beside it for the flash (:func:`boards.flash.flash_file`).
+    route the fastest is kept. The netlist that a build before this one, broken off perhaps, has
+    left there is used again where it would be the same. Returns ``(flow.Measured, report)``; the
+    bitstream is ``out/top.bit`` only if timing was met, and streamed weights lie beside it for the
+    flash (:func:`boards.flash.flash_file`).
 
     Raises
     ------

@@ -1,5 +1,6 @@
 """Yosys, nextpnr and ecppack on an Amaranth design, step by step, with what they measured."""
 
+import hashlib
 import json
 import os
 import re
@@ -7,7 +8,6 @@ import shlex
 import shutil
 import subprocess
 import sysconfig
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from importlib.util import find_spec
@@ -19,6 +19,7 @@ from gen.choose import LARGE_ARRAY
 from .floorplan import fix_block_rams
 from .netlist import NetlistError, prepare
 from .shapes import FILES, shape_commands
+from .steps import Quiet
 
 __all__ = ["AFTER_READ", "FlowError", "Measured", "TooLarge", "measure", "options", "pack",
            "run", "step_count", "tool", "versions"]
@@ -142,6 +143,8 @@ def _shortage(log):
 SETTINGS = {"router2/currCongWeightMult": "6.0", "router2/histCongWeight": "2.5",
             "router2/bbMargin/x": "4", "router2/bbMargin/y": "4"}
 
+CHANGE_NETLISTS = "netlist.py", "floorplan.py"
+QUIET = Quiet()
 RIPUP = "--tmg-ripup"
 ROUTED = "top.config", "top.report.json", "top.tim"     # nextpnr's files
 STEPS = {"YOSYS": ("synthesis", "top.rpt"), "NEXTPNR_ECP5": ("place and route", "top.tim"),
@@ -166,10 +169,11 @@ def step_count(lanes, seeds):
     return 2 + (lanes >= LARGE_ARRAY) + len(seeds)
 
 
-def run(plan, folder, mhz, step=nullcontext, lanes=0, device=None, seeds=(1,)):
+def run(plan, folder, mhz, step=QUIET, lanes=0, device=None, seeds=(1,)):
     """Run the tools of the Amaranth build plan ``plan``, made with :func:`options`, in ``folder``.
 
-    ``mhz`` is the pipeline's clock, ``step(words)`` makes the context in which each tool runs.
+    ``mhz`` is the pipeline's clock, ``step`` a :class:`.steps.Steps`. Synthesis and placement of
+    block RAMs aren't done again where the last run in this folder did the same.
     Arrays of ``LARGE_ARRAY`` lanes and more get ``SETTINGS``, and are placed twice for the sake of
     their block RAMs on ``device``, such as ``"85f"`` (:mod:`.floorplan`). Place and route runs with
     each of ``seeds``, and the fastest result is kept.
@@ -192,13 +196,12 @@ def run(plan, folder, mhz, step=nullcontext, lanes=0, device=None, seeds=(1,)):
     plan.extract(folder)
     for name, text in FILES.items():
         (folder / name).write_text(text)
-    _call(plan, "YOSYS", folder, step)
-    try:
-        prepare(folder / "top.json", "top", SETTINGS if large else {})
-    except NetlistError as error:
-        raise FlowError(str(error)) from None
+    settings = SETTINGS if large else {}
+    netlist = _Netlist(folder, plan, settings)
+    netlist.make("synthesis", step, lambda what: _synthesise(plan, folder, step, what, settings))
     if large:
-        _fix_block_rams(plan, folder, device, step, seeds[0])
+        netlist.make("placement of block RAMs", step,
+                     lambda what: _fix_block_rams(plan, folder, step, what, device))
     measured = _route(plan, folder, mhz, step, seeds)
     _call(plan, "ECPPACK", folder, step)
     if not measured.met:
@@ -208,11 +211,50 @@ def run(plan, folder, mhz, step=nullcontext, lanes=0, device=None, seeds=(1,)):
     return measured
 
 
-def pack(plan, folder, step=nullcontext):
+def pack(plan, folder, step=QUIET):
     """The last step of :func:`run` alone: ``folder/top.bit`` from ``folder/top.config``."""
     folder = Path(folder)
     _call(plan, "ECPPACK", folder, step)
     (folder / "top.partial.bit").rename(folder / "top.bit")
+
+
+class _Netlist:
+    """``top.json``, and the steps that made it what it is: a build that was broken off, or is done
+    again with another seed, goes on from there. ``top.made.json`` has them, with an identity of all
+    that they are made from."""
+
+    def __init__(self, folder, plan, settings):
+        self.netlist, self.made = folder / "top.json", folder / "top.made.json"
+        ours = [Path(__file__).with_name(name).read_text() for name in CHANGE_NETLISTS]
+        from_these = [plan.digest().hex(), FILES, settings, versions(), ours]
+        self.identity = hashlib.blake2s(json.dumps(from_these).encode()).hexdigest()
+
+    def make(self, what, step, do):
+        """Have ``do(what)`` do a step if it isn't done."""
+        done = self._done()
+        if what in done:
+            with step(f"{what}: kept"):
+                return
+        self.made.unlink(missing_ok=True)
+        do(what)
+        self.made.write_text(json.dumps({"identity": self.identity, "steps": [*done, what]}))
+
+    def _done(self):
+        try:
+            made = json.loads(self.made.read_text())
+            same = made["identity"] == self.identity and self.netlist.exists()
+            return made["steps"] if same else []
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+
+
+def _synthesise(plan, folder, step, what, settings):
+    """Make the netlist with Yosys and prepare it for nextpnr."""
+    _call(plan, "YOSYS", folder, step, what)
+    try:
+        prepare(folder / "top.json", "top", settings)
+    except NetlistError as error:
+        raise FlowError(str(error)) from None
 
 
 def _route(plan, folder, mhz, step, seeds):
@@ -267,11 +309,14 @@ def _loops_for_timing(log):
     return "giving up" in text and overused[-1:] == ["0"]
 
 
-def _fix_block_rams(plan, folder, device, step, seed):
-    """Place the design and fix its block RAMs in the netlist where that placement wants them."""
+def _fix_block_rams(plan, folder, step, what, device):
+    """Place the design and fix its block RAMs in the netlist where that placement wants them.
+
+    Always from the same seed: sites don't depend on which seeds were tried before.
+    """
     placed = folder / "top.placed.json"
-    _call(plan, "NEXTPNR_ECP5", folder, step, "placement of block RAMs",
-          ("--seed", str(seed), "--no-route", "--write", placed.name))
+    _call(plan, "NEXTPNR_ECP5", folder, step, what,
+          ("--seed", "1", "--no-route", "--write", placed.name))
     try:
         netlist = json.loads((folder / "top.json").read_text())
         fix_block_rams(netlist, json.loads(placed.read_text()), "top", device)
@@ -280,6 +325,32 @@ def _fix_block_rams(plan, folder, device, step, seed):
                         f"({type(error).__name__}: {error})") from None
     placed.unlink()     # as large as three netlists
     (folder / "top.json").write_text(json.dumps(netlist))
+
+
+def _watch(command, folder, out, tick):
+    """Exit code of ``command``; ``tick()`` is called about every second until it ends."""
+    with subprocess.Popen(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT) as process:
+        try:
+            while True:
+                try:
+                    return process.wait(timeout=1)
+                except subprocess.TimeoutExpired:
+                    tick()
+        except BaseException:
+            process.kill()
+            raise
+
+
+def _last_line(log):
+    """What a tool is at: the last whole line of its log."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 4096))
+            lines = file.read().decode(errors="replace").split("\n")[:-1]
+    except OSError:
+        return ""
+    words = [line.removeprefix("Info:").strip() for line in lines]
+    return next(filter(None, reversed(words)), "")
 
 
 def _call(plan, variable, folder, step, what=None, more=(), without=None):
@@ -294,9 +365,8 @@ def _call(plan, variable, folder, step, what=None, more=(), without=None):
     command = [*shlex.split(tool(name)), *(word for word in words if word != without), *more]
     if variable == "ECPPACK":
         command = [{"top.bit": "top.partial.bit"}.get(word, word) for word in command]
-    with step(what), (folder / f"{name}.out").open("w") as out:
-        code = subprocess.run(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT,
-                              check=False).returncode
+    with step(what) as say, (folder / f"{name}.out").open("w") as out:
+        code = _watch(command, folder, out, lambda: say(_last_line(folder / log)))
     if code:
         text = "\n".join(path.read_text(errors="replace") for path in
                          (folder / log, folder / f"{name}.out") if path.exists())

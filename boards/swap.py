@@ -16,10 +16,11 @@ from gen import report
 from gen.plan import Plan
 
 from . import flow
-from .build import BuildError, Quiet, Steps, design, gateware
+from .build import BuildError, design, gateware
 from .cli import parsed, refused
 from .contents import SwapError, block_rams, swapped
 from .flash import flash_file
+from .steps import Quiet, Steps
 from .ulx3s import BOARDS, Board
 
 __all__ = ["main", "swap"]

@@ -251,6 +251,67 @@ def test_of_several_seeds_the_fastest_is_kept(folder, tools, capsys):
     assert not list(out.glob(".best*"))
 
 
+def logged(there, tools):
+    """Yosys and nextpnr that write their runs down."""
+    for variable, word in (("YOSYS", "yosys"), ("NEXTPNR_ECP5", "nextpnr")):
+        script = (there / variable).read_text().split("\n", 1)[1]
+        tools(variable, f"echo {word} >> {there}/runs; {script}")
+    return lambda: (there / "runs").read_text().split()
+
+
+def test_a_build_goes_on_where_the_last_one_stopped(folder, tools, capsys):
+    there = folder / "tools"
+    works = (there / "NEXTPNR_ECP5").read_text().split("\n", 1)[1]
+    tools("NEXTPNR_ECP5", "exit 3")
+    runs = logged(there, tools)
+    assert command(folder) == 1
+    tools("NEXTPNR_ECP5", f"echo nextpnr >> {there}/runs; {works}")
+    assert command(folder) == 0 and runs() == ["yosys", "nextpnr", "nextpnr"]
+    assert "[2/4] synthesis: kept  0 s" in capsys.readouterr().out
+    assert command(folder, "--seed", "2") == 0 and runs()[3:] == ["nextpnr"]
+    # Another clock is another netlist.
+    assert command(folder, "--mhz", "75") == 1 and runs()[4:] == ["yosys", "nextpnr"]
+
+
+def test_a_netlist_that_isn_t_there_or_only_half_is_made_again(folder, tools):
+    runs, out = logged(folder / "tools", tools), folder / "ulx3s-25f"
+    assert command(folder) == 0
+    (out / "top.json").unlink()
+    assert command(folder) == 0
+    (out / "top.made.json").write_text("{")
+    assert command(folder) == 0
+    assert runs() == 3 * ["yosys", "nextpnr"]
+    # Broken off in Yosys, which has begun to write.
+    (out / "top.made.json").write_text("{}")
+    tools("YOSYS", "echo half > top.json; exit 1")
+    assert command(folder) == 1
+    assert not (out / "top.made.json").exists()
+
+
+def test_block_rams_are_placed_once_for_all_seeds(folder, tools, monkeypatch):
+    monkeypatch.setattr(flow, "LARGE_ARRAY", tiny.plan().lanes.count)
+    there = folder / "tools"
+    shutil.copy(there / "fake.netlist", there / "placed.netlist")
+    tools("NEXTPNR_ECP5", f"echo $* >> {there}/calls; " + PLACE)
+    assert command(folder, "--seed", "3") == 0 and command(folder, "--seed", "5,6") == 0
+    calls = [re.findall("--seed (.)|(--no-route)", line)
+             for line in (there / "calls").read_text().splitlines()]
+    assert [len(call) for call in calls] == [2, 1, 1, 1]
+    assert [call[0][0] for call in calls] == ["1", "3", "5", "6"]
+
+
+def test_a_terminal_sees_what_a_tool_is_at(folder, tools, capsys, monkeypatch):
+    works = (folder / "tools" / "NEXTPNR_ECP5").read_text().split("\n", 1)[1]
+    log = "printf 'Info: iter=7 wires=5\\n\\nInfo: hal' > top.tim"
+    tools("NEXTPNR_ECP5", f"{log}; sleep 1.5; {works}")
+    assert command(folder) == 0
+    assert "iter=7" not in capsys.readouterr().out
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert command(folder) == 0
+    said = capsys.readouterr().out
+    assert "\r\x1b[K[3/4] place and route  1 s  iter=7 wires=5\r\x1b[K[3/4] place" in said
+
+
 def test_a_seed_that_meets_its_clocks_goes_before_a_faster_one():
     met = flow.Measured(100.5, 100, 0, 0, 0, 0)
     missed = dataclasses.replace(met, fmax_mhz=120, missed=((120, 133),))
@@ -404,6 +465,7 @@ def test_only_large_arrays_get_settings_and_are_placed_twice(folder, tools, monk
     assert not (out / "top.placed.json").exists()
 
     (folder / "tools" / "placed.netlist").write_text("{}")
+    (out / "top.made.json").unlink()
     assert command(folder) == 1
     assert "top.placed.json isn't a placement of " in capsys.readouterr().err
 
