@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 from gen import report
+from gen.cli import parsed
 from gen.plan import Plan
 
 from . import flow
-from .cli import fail, parsed, refused
+from .cli import fail, refused
 from .flash import WeightBoot, flash_file
 from .identity import identity_of
 from .pll import Pll

@@ -4,17 +4,7 @@ import sys
 
 from .flow import FlowError
 
-__all__ = ["fail", "parsed", "refused"]
-
-
-def parsed(parser, arguments=None):
-    """Options from ``arguments`` (the command line's by default), or ``None`` after printing the
-    help where there are no arguments at all."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments:
-        parser.print_help()
-        return None
-    return parser.parse_args(arguments)
+__all__ = ["fail", "refused"]
 
 
 def fail(parser, code, sentence):

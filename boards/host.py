@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from gen.cli import parsed
+
 from . import protocol
-from .cli import parsed
 from .protocol import (
     ANSWER,
     BAUD,

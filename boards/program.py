@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gen.cli import parsed
 from gen.layout import STREAM
 
-from .cli import fail, parsed
+from .cli import fail
 from .flash import FLASH_OFFSET, FLASH_WEIGHTS
 from .ulx3s import BOARDS, Board
 

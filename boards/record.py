@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from gen import report
+from gen.cli import parsed
 
-from .cli import fail, parsed
+from .cli import fail
 from .ulx3s import Board
 
 __all__ = ["RESULTS", "RecordError", "main", "record"]

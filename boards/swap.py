@@ -13,11 +13,12 @@ import tempfile
 from pathlib import Path
 
 from gen import report
+from gen.cli import parsed
 from gen.plan import Plan
 
 from . import flow
 from .build import BuildError, design, gateware
-from .cli import parsed, refused
+from .cli import refused
 from .contents import SwapError, block_rams, swapped
 from .flash import flash_file
 from .steps import Quiet, Steps

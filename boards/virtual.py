@@ -14,11 +14,11 @@ from pathlib import Path
 
 from amaranth.back import verilog
 
+from gen.cli import parsed
 from gen.plan import Plan, PlanError
 from hw.target import VerilogTarget
 from sim.verilator import ToolError, check_compiler, find
 
-from .cli import parsed
 from .flash import FLASH_OFFSET, FLASH_SIZE, WeightBoot
 from .identity import identity_of
 from .shell import Shell

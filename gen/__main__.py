@@ -13,6 +13,7 @@ from hw.schedule import Lanes
 
 from .build import write_build
 from .choose import choose_batch, choose_lanes, choose_memory_clock, routed_clock
+from .cli import parsed
 from .device import DEVICES
 from .estimate import PlanTooLarge, check_fit, estimate_resources
 from .network import ACT_BITS, Network
@@ -154,10 +155,9 @@ def _plan(args, package, board):
 def main(argv=None):
     """Run the command; returns the exit code."""
     parser = _parser()
-    if not (sys.argv[1:] if argv is None else argv):
-        parser.print_help()
+    args = parsed(parser, argv)
+    if args is None:
         return 0
-    args = parser.parse_args(argv)
     began = time.monotonic()
 
     def step(number, text):

@@ -6,6 +6,8 @@ import json
 import sys
 import time
 
+from gen.cli import parsed
+
 from .difference import describe, first_difference
 from .folder import Folder
 from .golden import Golden
@@ -124,11 +126,9 @@ def _parser():
 def main(arguments=None):
     """Exit code: 0 all equal, 1 a difference, 2 bad input or tools."""
     parser = _parser()
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments:
-        parser.print_help()
+    args = parsed(parser, arguments)
+    if args is None:
         return 0
-    args = parser.parse_args(arguments)
     try:
         sides = _sides(getattr(args, "sides", None))
     except ValueError as error:

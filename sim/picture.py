@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from gen.cli import parsed
+
 from . import images as image_files
 from .compare import compare, installed_sides
 from .folder import Folder
@@ -96,11 +98,9 @@ def _parser():
 def main(arguments=None):
     """Exit code: 0 drawn, 1 a difference, 2 bad input or tools."""
     parser = _parser()
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments:
-        parser.print_help()
+    args = parsed(parser, arguments)
+    if args is None:
         return 0
-    args = parser.parse_args(arguments)
     try:
         if args.out.suffix not in FORMATS:
             raise image_files.ImagesError(f"{args.out}: must end with {' or '.join(FORMATS)}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gen.cli import parsed
 from gen.plan import PlanError
 from gen.report import measure
 
@@ -102,11 +103,9 @@ def class_name(index, folder, images):
 def main(arguments=None):
     """Exit code: 0 bit-exact, 1 a difference, 2 bad input or tools."""
     parser = _parser()
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments:
-        parser.print_help()
+    args = parsed(parser, arguments)
+    if args is None:
         return 0
-    args = parser.parse_args(arguments)
     try:
         folder = Folder.load(args.build)
         images = chosen_images(args, folder.network.side)
