@@ -51,6 +51,12 @@ def _lanes(report):
     return f"{report['lanes']:,}, {_measured(report, 'lane_busy'):.0%}"
 
 
+def _work(report):
+    """10**9 of the network's multiply-accumulates a second, and those of 1,000 LUT sites."""
+    work = report["macs"] * _measured(report, "fps") / 1e9
+    return f"{work:,.0f} ({1000 * work / report['resources']['comb']['measured']:.1f})"
+
+
 def _seeds(made):
     """The seed, and what others gave."""
     tried = made.get("seeds", {})
@@ -62,8 +68,8 @@ def _seeds(made):
 def routed_table(results=RESULTS):
     """Markdown table of the routed designs in ``results``, estimates beside measurements."""
     names = ("network, board", "accuracy", "lanes, busy", "cycles a frame", "fmax", "**fps**",
-             "latency", "COMB (estimate)", "FF", "EBR", "DSP", "seed (fmax of others), date",
-             "options of `gen`")
+             "GMAC/s (of 1,000 COMB)", "latency", "COMB (estimate)", "FF", "EBR", "DSP",
+             "seed (fmax of others), date", "options of `gen`")
     rows = []
     for r in _reports(results, routed=True):
         made = r["provenance"]["bitstream"]
@@ -72,7 +78,7 @@ def routed_table(results=RESULTS):
             clock += f" (run at {made['clock_mhz']:g}, SDRAM at {r['memory_mhz']:.1f})"
         rows.append((
             _name(r), _accuracy(r), _lanes(r), _cycles(r), clock,
-            f"**{int(_measured(r, 'fps')):,}**", f"{_measured(r, 'latency_us'):,.0f} us",
+            f"**{int(_measured(r, 'fps')):,}**", _work(r), f"{_measured(r, 'latency_us'):,.0f} us",
             *(f"{used['measured']:,} ({used['estimate']:,})" for used in r["resources"].values()),
             f"{_seeds(made)}, {made['date']}", f"`{r['options']}`"))
     return _lines(names, rows)

@@ -98,7 +98,9 @@ def test_each_design_is_in_the_table_of_what_was_done_with_it(folder, results):
     assert simulated_table(results).count("\n") == 1
     row = routed_table(results).split("\n")[2]
     assert "| wrn-8-1, ulx3s-25f | random weights | 384, " in row
-    assert "| 5,000 | 104.5 MHz | **20,900** | 57 us | 500 (" in row
+    # 765,120 multiply-accumulates: 27 * 16 * 64 of the stem, (2 + 1.5 + 1.5) * 16 * 16 * 9 * 64 of
+    # the blocks, 64 * 3 of the head.
+    assert "| 5,000 | 104.5 MHz | **20,900** | 16 (32.0) | 57 us | 500 (" in row
     assert f"| 3 (1: 99.5), 2026-01-02 | `{tiny.plan().options}` |" in row
 
 
