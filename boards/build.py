@@ -73,7 +73,7 @@ def design(plan, board, mhz=None, baud=BAUD):
 
 def gateware(plan, top, platform):
     """Amaranth's build plan of ``top``, from :func:`design`, for :func:`boards.flow.run`."""
-    return platform.build(top, do_build=False, **flow.options(int(plan.digest[:8], 16)))
+    return flow.prepared(platform, top, int(plan.digest[:8], 16))
 
 
 def build(folder, board, *, mhz=None, baud=BAUD, seeds=(1,), out=None, steps=None):

@@ -66,8 +66,7 @@ def routed(tmp_path_factory):
     """``seed -> (configuration, folder)`` through the real tools, half a minute each."""
     def make(seed, **options):
         folder = tmp_path_factory.mktemp("routed")
-        plan = BOARD.create().build(Readout(memories(seed, **options)), do_build=False,
-                                    **flow.options())
+        plan = flow.prepared(BOARD.create(), Readout(memories(seed, **options)))
         flow.run(plan, folder, BOARD.clock_mhz)
         return (folder / "top.config").read_text()
     return make
