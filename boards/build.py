@@ -103,6 +103,7 @@ def build(folder, board, *, mhz=None, baud=BAUD, seeds=(1,), out=None, steps=Non
         raise flow.FlowError("amaranth-boards is needed to build a bitstream and isn't installed; "
                              "run `pip install amaranth-boards`") from None
     out.mkdir(parents=True, exist_ok=True)
+    revision = flow.revision()     # of now: half an hour later it may be another one
     top = design(plan, board, mhz, baud)
     steps.total = 1 + flow.step_count(plan.lanes.count, seeds)
     with steps("gateware"):
@@ -117,7 +118,7 @@ def build(folder, board, *, mhz=None, baud=BAUD, seeds=(1,), out=None, steps=Non
             "seed": measured.seed, "seeds": measured.tried,
             "clock_mhz": mhz or plan.clock_mhz, "target_mhz": measured.target_mhz,
             "timing_met": measured.met, "baud": baud,
-            "tools": flow.versions()}})
+            "revision": revision, "tools": flow.versions()}})
 
 
 def _seeds(text):

@@ -21,8 +21,8 @@ from .netlist import NetlistError, prepare
 from .shapes import FILES, shape_commands
 from .steps import Quiet
 
-__all__ = ["AFTER_READ", "FlowError", "Measured", "TooLarge", "measure", "pack", "prepared", "run",
-           "step_count", "tool", "versions"]
+__all__ = ["AFTER_READ", "FlowError", "Measured", "TooLarge", "measure", "pack", "prepared",
+           "revision", "run", "step_count", "tool", "versions"]
 
 # No memory of ours is read at an address while that is written, but Amaranth
 # promises the old value for that case and Yosys would pay 38 LUTs and 44 flip-flops a block RAM.
@@ -105,6 +105,21 @@ def versions():
         except metadata.PackageNotFoundError:
             found[package] = None
     return found
+
+
+def revision():
+    """Commit that this is, with ``-dirty`` behind it where files were changed since; ``None`` where
+    it's not a git checkout."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        told = subprocess.run(["git", "-C", str(root), "describe", "--always", "--dirty",
+                               "--abbrev=12", "--exclude=*"], capture_output=True, text=True,
+                              check=False)
+    except FileNotFoundError:
+        return None
+    return told.stdout.strip() or None
 
 
 def measure(report, mhz):

