@@ -146,7 +146,7 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, clock=routed_
     most_comb = FILL * DEVICES[device].comb
     if max_lanes is None and target_fps is None:
         most_comb = min(most_comb, ROUTED_COMB)
-    fitting, streaming, refused = [], [], []
+    fitting, streaming, others = [], [], []
     for lanes in _candidates(network):
         if max_lanes is not None and lanes.count > max_lanes:
             continue
@@ -154,11 +154,11 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, clock=routed_
         need = estimate_resources(schedule)
         room = weight_room(schedule, DEVICES[device])
         way = _Way(lanes, clock(lanes), schedule.cycles, need["comb"])
-        if need["comb"] > most_comb or room <= 0:
-            refused.append((need["ebr"], need["comb"], schedule))
-        elif schedule.weight_depth <= room:
+        if need["comb"] <= most_comb and room >= max(1, schedule.weight_depth):
             fitting.append(way)
-        else:
+            continue
+        others.append((need["ebr"], need["comb"], schedule))
+        if need["comb"] <= most_comb and room > 0:
             streaming.append(way)
 
     def pace(way):
@@ -170,10 +170,10 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, clock=routed_
     # Where all weights can stay, nobody wants to load any.
     fitting = fitting or _streaming(streaming, with_waits, most_comb, target_fps)
     if not fitting:
-        if not refused:
+        if not others:
             raise PlanError(f"No array of at most {max_lanes} lanes suits {network.name}; "
                             f"the smallest has {min(y.count for y in _candidates(network))}")
-        schedule = min(refused, key=lambda entry: entry[:2])[2]
+        schedule = min(others, key=lambda entry: entry[:2])[2]
         check_fit(schedule, DEVICES[device], network.name)
         raise PlanTooLarge(f"{network.name} fills more than {FILL:.0%} of the "
                            f"{device.upper()}'s LUT sites")

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from gen import choose
 from gen.choose import (
     FILL,
     LARGE_ARRAY,
@@ -151,6 +152,13 @@ def test_a_limit_below_the_smallest_array_names_it():
     with pytest.raises(PlanError, match="No array of at most 3 lanes suits wrn-20-1; "
                                         "the smallest has 96"):
         choose_lanes(Network(20, 1), "85f", max_lanes=3)
+
+
+def test_a_network_too_large_for_streaming_says_so_too(monkeypatch):
+    """Where no array at all is too large by its logic, and none has room for a pass's weights."""
+    monkeypatch.setattr(choose, "reside", lambda *of: (_ for _ in ()).throw(PlanTooLarge("no")))
+    with pytest.raises(PlanTooLarge, match="wrn-20-4 needs .* block RAMs"):
+        choose_lanes(Network(20, 4), "85f", max_lanes=96)
 
 
 def test_a_network_too_large_says_which_bits_are_needed_and_present():
