@@ -1,5 +1,6 @@
 """What a user leaves open: the array, its clock, frames that share weights, the memory's clock."""
 
+from bisect import bisect_left
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from .schedule import check_lanes, make_schedule
 __all__ = ["LARGE_ARRAY", "choose_batch", "choose_lanes", "choose_memory_clock", "routed_clock"]
 
 # Share of the LUT sites that a plan may fill, and sites that it may take if nobody asks for more:
-# beyond them place and route hasn't come to an end yet.
+# arrays of up to so many have been routed.
 FILL = 0.8
 ROUTED_COMB = 58_000
 # Arrays with so many lanes and more cross the chip, and their clock is a matter of wire: what has
@@ -120,16 +121,11 @@ def choose_memory_clock(plan, clocks):
     if not plan.schedule.loads:
         return clocks[-1]
     most = (1 + SLOWER) * plan.cycles_per_frame
-    # Where a frame waits for weights, it's the fastest or one next to that.
-    low, high, leap = 0, len(clocks) - 1, 1
-    while low < high:
-        tried = max(low, high - leap)
-        if cycles(clocks[tried]) <= most:
-            high, leap = tried, 2 * leap
-        else:
-            low = tried + 1
-            leap = max(1, (high - low) // 2)
-    return clocks[high]
+    # Where a frame waits for weights, a plan of seconds saves several.
+    if len(clocks) > 1 and cycles(clocks[-2]) > most:
+        return clocks[-1]
+    return clocks[bisect_left(clocks, True, hi=len(clocks) - 1,
+                              key=lambda mhz: cycles(mhz) <= most)]
 
 
 def choose_lanes(network, device, target_fps=None, max_lanes=None, clock=routed_clock,

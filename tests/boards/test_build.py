@@ -81,6 +81,11 @@ def tools(tmp_path, monkeypatch):
     return write
 
 
+def script(there, variable):
+    """What a stand-in does."""
+    return (there / variable).read_text().split("\n", 1)[1]
+
+
 def command(folder, *more):
     return main(["--build", str(folder), "--board", "ulx3s-25f", *more])
 
@@ -233,9 +238,9 @@ def test_a_router_that_loops_for_timing_is_run_without_it(folder, tools, capsys)
     tools.says(fmax=98.5)
     there = folder / "tools"
     given_up = GIVEN_UP.format(0)
-    script = (there / "NEXTPNR_ECP5").read_text().split("\n", 1)[1]
+    works = script(there, "NEXTPNR_ECP5")
     tools("NEXTPNR_ECP5",
-          f'case "$*" in *--tmg-ripup*)\n{given_up};; *)\n{script};; esac')
+          f'case "$*" in *--tmg-ripup*)\n{given_up};; *)\n{works};; esac')
     assert command(folder) == 1
     said = capsys.readouterr()
     assert "98.5 MHz reached of 100 asked for" in said.out + said.err
@@ -267,7 +272,7 @@ def fmaxes(tools_folder, **achieved):
 def test_of_several_seeds_the_fastest_is_kept(folder, tools, capsys):
     there = folder / "tools"
     fmaxes(there, s2=101, s3=110.5, s9=104)
-    tools("YOSYS", (there / "YOSYS").read_text().split("\n", 1)[1] + "echo yosys >> runs")
+    tools("YOSYS", script(there, "YOSYS") + "echo yosys >> runs")
     tools("NEXTPNR_ECP5", BY_SEED.format(7, there))
     assert command(folder, "--seed", "2,3,7,9,3") == 0
     out = folder / "ulx3s-25f"
@@ -285,14 +290,13 @@ def test_of_several_seeds_the_fastest_is_kept(folder, tools, capsys):
 def logged(there, tools):
     """Yosys and nextpnr that write their runs down."""
     for variable, word in (("YOSYS", "yosys"), ("NEXTPNR_ECP5", "nextpnr")):
-        script = (there / variable).read_text().split("\n", 1)[1]
-        tools(variable, f"echo {word} >> {there}/runs; {script}")
+        tools(variable, f"echo {word} >> {there}/runs; {script(there, variable)}")
     return lambda: (there / "runs").read_text().split()
 
 
 def test_a_build_goes_on_where_the_last_one_stopped(folder, tools, capsys):
     there = folder / "tools"
-    works = (there / "NEXTPNR_ECP5").read_text().split("\n", 1)[1]
+    works = script(there, "NEXTPNR_ECP5")
     tools("NEXTPNR_ECP5", "exit 3")
     runs = logged(there, tools)
     assert command(folder) == 1
@@ -332,7 +336,7 @@ def test_block_rams_are_placed_once_for_all_seeds(folder, tools, monkeypatch):
 
 
 def test_a_terminal_sees_what_a_tool_is_at(folder, tools, capsys, monkeypatch):
-    works = (folder / "tools" / "NEXTPNR_ECP5").read_text().split("\n", 1)[1]
+    works = script(folder / "tools", "NEXTPNR_ECP5")
     log = "printf 'Info: iter=7 wires=5\\n\\nInfo: hal' > top.tim"
     tools("NEXTPNR_ECP5", f"{log}; sleep 1.5; {works}")
     assert command(folder) == 0
