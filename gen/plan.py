@@ -39,8 +39,7 @@ class Plan:
 
     ``create`` makes the gateware; ``save`` and ``load`` keep a plan in a build folder as
     ``plan.json`` beside ``package.safetensors``. ``clock_mhz`` is the pipeline's, ``memory_mhz``
-    that of the memory chip which weights are streamed from (by default the same); what matters of
-    both here is their ratio. ``batch`` are the frames that share the streamed weights of the last
+    that of the memory chip which weights are streamed from (by default the same). ``batch`` are the frames that share the streamed weights of the last
     group of blocks, see :func:`.schedule.in_rounds`.
     """
 
@@ -129,12 +128,9 @@ class Plan:
     def latency_cycles(self):
         """Clock cycles from the first pixel taken to the last score given, nothing waiting: of the
         first frame of a round."""
-        layers = self.schedule.layers
-        last = max(index for index, layer in enumerate(layers) if not layer.frame)
-        behind = sum(layer.gap + layer.cycles for layer in layers[last + 1:])
         drain = ARRAY_DELAY + emit_latency(self.schedule) + self.lanes.groups - 1
-        return (load_cycles(self.schedule) + self.residency.cycles - behind - layers[0].gap + drain
-                + CODES_DELAY + head_cycles(self.schedule))
+        return (load_cycles(self.schedule) + self.residency.cycles - self.schedule.layers[0].gap
+                + drain + CODES_DELAY + head_cycles(self.schedule))
 
     @property
     def lane_busy(self):

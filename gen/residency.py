@@ -8,10 +8,10 @@ for the fewest cycles.
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 from hw.issue import ARRAY_DELAY
 from hw.schedule import Schedule, WeightLoad
+from hw.sdram import read_share
 from hw.weights import PIECE_BITS, pieces
 
 from .device import EBR_SHAPES, block_rams
@@ -20,8 +20,7 @@ from .schedule import in_passes, in_rounds
 
 __all__ = ["Residency", "least_words", "piece_cycles", "place_weights", "weight_room"]
 
-MEMORY_BITS = 16     # that the SDRAM gives in a cycle of its clock,
-MEMORY_SHARE = 0.95  # except while rows are opened and refreshed (hw.sdram)
+MEMORY_BITS = 16  # that the SDRAM gives in a cycle of its clock, but for refreshes
 FETCH = 2    # cycles between two loads
 START = 4    # cycles from the last piece to the layer's first step
 ROUNDS = 4   # until loads and layers repeat themselves
@@ -46,7 +45,7 @@ class Residency:
 
 def piece_cycles(clock_mhz, memory_mhz):
     """Pipeline cycles from one piece of the weights to the next, on average."""
-    return max(1, PIECE_BITS / MEMORY_BITS / MEMORY_SHARE * clock_mhz / memory_mhz)
+    return max(1, PIECE_BITS / MEMORY_BITS / read_share(memory_mhz) * clock_mhz / memory_mhz)
 
 
 def _units(schedule, divided):
@@ -212,16 +211,15 @@ def place_weights(schedule, depth, pace, frames=1):
     ``schedule`` is one frame's; ``pace`` are the :func:`piece_cycles` of the stream. Returns a
     :class:`Residency`, or ``None`` where a pass's weights exceed ``depth``.
     """
-    ways = [in_rounds, partial(in_rounds, share_last=False)] if frames == 2 else [lambda one: one]
+    rounds = in_rounds if frames == 2 else lambda one: one
     if schedule.weight_depth <= depth:
-        schedule = ways[0](schedule)
+        schedule = rounds(schedule)
         return Residency(schedule, schedule.cycles, 0, 0)
     for divided in (WHOLE, STRIDED, ALL):
         units = _units(schedule, divided)
-        found = [one for rounds in ways
-                 for one in [_place_some(schedule, units, depth, pace, rounds)] if one]
+        found = _place_some(schedule, units, depth, pace, rounds)
         if found:
-            return min(found, key=lambda one: one.cycles)
+            return found
     return None
 
 

@@ -12,13 +12,22 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .pipe import delayed
+from .sdram_parts import PARTS, common_part
 
-__all__ = ["BURST", "SdramController"]
+__all__ = ["BURST", "SdramController", "read_share"]
 
 BURST = 8  # words of a READ; a WRITE is of one word
 GROUPS = 4  # bursts in the FIFO: about 20 cycles pass from a READ until its last word leaves
 MARGIN = 8  # cycles by which refreshes come early, in case the clock is slow (0.6 % at 166 MHz)
+LOST_CYCLES, LOST_NS = 10, 120  # of a long read for each refresh, with the slowest of the parts
 COMMANDS = ["read", "write", "open_page", "open_next", "move", "precharge", "refresh", "mode"]
+
+
+def read_share(clock_mhz):
+    """Words per clock that a long read gives at least, with any of the parts."""
+    part = common_part(PARTS.values())
+    between = part.refresh_ms * 1000 * clock_mhz / part.refreshes
+    return 1 - (LOST_CYCLES + LOST_NS * clock_mhz / 1000) / between
 
 
 def _timer(m, name, starts):
@@ -39,8 +48,8 @@ class SdramController(wiring.Component):
     """Reads and writes runs of words of an SDRAM and refreshes it.
 
     Consecutive pages lie in different banks, and a page is opened while the one before is read:
-    a long read gives more than 95 % of a word per clock, refreshes included, as long as the
-    consumer takes it. Writes are made at a word per two clocks.
+    a long read gives nearly a word per clock (:func:`read_share`), refreshes included, as long as
+    the consumer takes it. Writes are made at a word per two clocks.
 
     ::
 
