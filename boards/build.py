@@ -9,6 +9,7 @@ from pathlib import Path
 from gen import report
 from gen.cli import parsed
 from gen.plan import Plan
+from gen.steps import Quiet, Steps
 
 from . import flow
 from .cli import fail, refused
@@ -18,7 +19,6 @@ from .pll import Pll
 from .protocol import BAUD
 from .record import RecordError, record
 from .shell import Shell, Top
-from .steps import Quiet, Steps
 from .uart import Uart
 from .ulx3s import BOARDS, Board
 from .weights import weight_source

@@ -15,11 +15,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gen.choose import LARGE_ARRAY
+from gen.steps import Quiet
 
 from .floorplan import fix_block_rams
 from .netlist import NetlistError, prepare
 from .shapes import FILES, shape_commands
-from .steps import Quiet
 
 __all__ = ["AFTER_READ", "FlowError", "Measured", "TooLarge", "measure", "pack", "prepared",
            "revision", "run", "step_count", "tool", "versions"]
@@ -197,7 +197,7 @@ def step_count(lanes, seeds):
 def run(plan, folder, mhz, step=QUIET, lanes=0, device=None, seeds=(1,)):
     """Run the tools of the Amaranth build plan ``plan``, made by :func:`prepared`, in ``folder``.
 
-    ``mhz`` is the pipeline's clock, ``step`` a :class:`.steps.Steps`. Synthesis and placement of
+    ``mhz`` is the pipeline's clock, ``step`` a :class:`gen.steps.Steps`. Synthesis and placement of
     block RAMs aren't done again where the last run in this folder did the same.
     Arrays of ``LARGE_ARRAY`` lanes and more get ``SETTINGS``, and are placed twice for the sake of
     their block RAMs on ``device``, such as ``"85f"`` (:mod:`.floorplan`). Place and route runs with

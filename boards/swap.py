@@ -15,13 +15,13 @@ from pathlib import Path
 from gen import report
 from gen.cli import parsed
 from gen.plan import Plan
+from gen.steps import Quiet, Steps
 
 from . import flow
 from .build import BuildError, design, gateware
 from .cli import refused
 from .contents import SwapError, block_rams, swapped
 from .flash import flash_file
-from .steps import Quiet, Steps
 from .ulx3s import BOARDS, Board
 
 __all__ = ["main", "swap"]

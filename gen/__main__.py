@@ -4,7 +4,6 @@ import argparse
 import math
 import re
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from .network import ACT_BITS, Network
 from .package import Package, PackageError, shipped
 from .plan import BATCHES, Plan, PlanError
 from .schedule import check_lanes
+from .steps import Steps
 
 DEPTH = 20
 
@@ -158,26 +158,29 @@ def main(argv=None):
     args = parsed(parser, argv)
     if args is None:
         return 0
-    began = time.monotonic()
-
-    def step(number, text):
-        print(f"[{number}/3] {text}  {time.monotonic() - began:.1f} s", flush=True)
-
+    steps = Steps(2)
     try:
         package = _package(args)
         board = Board.named(args.board)
-        plan = _plan(args, package, board)
-        check_fit(plan.schedule, DEVICES[board.size], package.network.name)
-        step(1, f"plan {package.network.name} for {args.board}")
-        write_build(plan, args.out)
-        step(2, "gateware, init files")
+        with steps(f"plan {package.network.name} for {args.board}"):
+            plan = _plan(args, package, board)
+            check_fit(plan.schedule, DEVICES[board.size], package.network.name)
+        with steps("gateware, init files"):
+            write_build(plan, args.out)
     except (PackageError, PlanError, PlanTooLarge, ValueError, TypeError) as error:
         print(f"gen: {error}", file=sys.stderr)
         return 2
     except OSError as error:
         print(f"gen: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
-    need, lanes = estimate_resources(plan.schedule), plan.lanes
+    _say(plan)
+    print(f"{args.out} written")
+    return 0
+
+
+def _say(plan):
+    """Print what was chosen and what follows from it."""
+    package, need, lanes = plan.package, estimate_resources(plan.schedule), plan.lanes
     trained = ("random weights" if package.accuracy is None
                else f"{package.accuracy:.2%} of {package.test_images} test images")
     print(f"  network   {package.network.name}, {package.network.macs / 1e6:.1f} M "
@@ -194,8 +197,6 @@ def main(argv=None):
               f"{', two frames at a time' if plan.batch == 2 else ''})")
     print(f"  resources {need['comb']:,} COMB, {need['ff']:,} FF, {need['ebr']} EBR, "
           f"{need['dsp']} DSP of the {plan.device.upper()} (estimate)")
-    step(3, f"{args.out} written")
-    return 0
 
 
 if __name__ == "__main__":
