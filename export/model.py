@@ -32,12 +32,13 @@ class Sign(torch.autograd.Function):
         return grad
 
 
-class Floor(torch.autograd.Function):
-    """Largest integer not above x; the gradient passes unchanged."""
+class Round(torch.autograd.Function):
+    """Nearest integer, halves up, in place; the gradient passes unchanged."""
 
     @staticmethod
     def forward(ctx, x):
-        return x.floor()
+        ctx.mark_dirty(x)
+        return x.add_(0.5).floor_()
 
     @staticmethod
     def backward(ctx, grad):
@@ -45,21 +46,23 @@ class Floor(torch.autograd.Function):
 
 
 class Clip(torch.autograd.Function):
-    """``floor`` of x limited to [low, high]; the gradient passes where x lies inside.
+    """``x * scale`` limited to [low, high] and rounded, halves up; the gradient passes where it
+    lies inside.
 
-    One pass less over memory than ``Floor`` of ``hardtanh``, and memory is what limits.
+    One function instead of three, since it's memory that limits: ``x`` alone is kept.
     """
 
     @staticmethod
-    def forward(ctx, x, low, high):
+    def forward(ctx, x, low, high, scale=1.0):
         ctx.save_for_backward(x)
-        ctx.limits = low, high
-        return x.clamp(low, high).floor_()
+        ctx.scale, ctx.limits = scale, (low / scale, high / scale)
+        return torch.add(x.new_tensor(0.5), x, alpha=scale).clamp_(low, high + 0.5).floor_()
 
     @staticmethod
     def backward(ctx, grad):
         x, = ctx.saved_tensors
-        return torch.ops.aten.hardtanh_backward(grad, x, *ctx.limits), None, None
+        grad = torch.ops.aten.hardtanh_backward(grad, x, *ctx.limits)
+        return grad if ctx.scale == 1 else grad.mul_(ctx.scale), None, None, None
 
 
 class SignWeights(nn.Module):
@@ -156,26 +159,18 @@ class WRN(nn.Module):
                 taps[name] = (x.detach() + offset).to(dtype).cpu().numpy()
 
         def conv(layer, x):
-            # rs(A, s) before its floor: A / 2^s + 1/2. The power of two rides on the weights.
-            half = 0.5 if rounding and layer.shift > 0 else 0.0
+            # The power of two rides on the weights.
             w = self.signs[layer.name]() * 2.0 ** -layer.shift
             w = w.to(memory_format=torch.channels_last)
-            y = F.conv2d(x, w, x.new_full((layer.cout,), half), layer.stride, 1)
-            return y.to(torch.float32)  # bfloat16 under autocast: too short for the residual
+            return F.conv2d(x, w, None, layer.stride, 1)
 
-        def clip(x, low, high):
-            # floor after the limits, which are integers: the same integers, and the gradient
-            # passes for every x that rounds to a limit from inside.
+        def clip(x, low, high, scale=1.0):
             if not rounding:
-                return F.hardtanh(x, low, high)
-            return Clip.apply(x, low + 0.5, high + 0.5)
-
-        def shift_right(x, s):
-            half = 0.5 if rounding and s > 0 else 0.0
-            return torch.add(x.new_tensor(half), x, alpha=2.0 ** -s)
+                return F.hardtanh(x * scale, low, high)
+            return Clip.apply(x, low, high, scale)
 
         def activate(name, r, e):
-            u = clip(shift_right(r, e), low, high)
+            u = clip(r, low, high, 2.0 ** -e)
             tap(f"{name}.act", u, torch.uint8, net.zero)
             return u
 
@@ -183,6 +178,8 @@ class WRN(nn.Module):
         convs = iter(net.convs)
         stem = next(convs)
         r = clip(conv(stem, x), -limit, limit - 1)
+        if not rounding or net.res_bits > 8:
+            r = r.to(torch.float32)  # autocast's bfloat16 holds integers of 8 bits, and no more
         tap(stem.name, r)
         u = activate(stem.name, r, net.entries[0])
         for block, (first, second) in enumerate(zip(convs, convs)):
@@ -190,16 +187,16 @@ class WRN(nn.Module):
             tap(first.name, u, torch.uint8, net.zero)
             branch = conv(second, u)
             if rounding:
-                branch = Floor.apply(branch)
+                branch = Round.apply(branch)
             if first.stride == 2:
-                r = F.avg_pool2d(r, 3, 2, 1, divisor_override=1)
-                r = r * (POOL_MULTIPLIER / 2 ** POOL_SHIFT)
-                r = Floor.apply(r + 0.5) if rounding else r
+                sums = F.avg_pool2d(r.to(torch.float32), 3, 2, 1, divisor_override=1)
+                pooled = sums * (POOL_MULTIPLIER / 2 ** POOL_SHIFT)
+                r = (Round.apply(pooled) if rounding else pooled).to(r.dtype)
                 r = F.pad(r, (0, 0, 0, 0, 0, second.cout - first.cin))
             r = F.hardtanh(r + branch, -limit, limit - 1)
             tap(second.name, r)
             u = activate(second.name, r, net.entries[block + 1])
-        gap = u.sum((2, 3))
+        gap = u.sum((2, 3), dtype=torch.float32)
         tap("gap", gap)
         return gap @ self.signs["head"]().T, u.shape[2] * u.shape[3]
 
