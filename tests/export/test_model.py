@@ -11,6 +11,7 @@ from export.model import WRN, calibrate  # noqa: E402
 from export.pack import model_of  # noqa: E402
 from gen.network import Network  # noqa: E402
 from gen.package import Package, shipped  # noqa: E402
+from sim.arithmetic import activate  # noqa: E402
 from sim.golden import Golden  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -64,6 +65,25 @@ def test_odd_shifts_are_the_golden_ones():
                   entries=(-1, 0, 7, 3))
     golden = assert_equal(Package.random(net, seed=3), pictures(5, 16))
     assert {-32, 31} <= set(np.unique(golden.maps["stem"]))
+
+
+@pytest.mark.parametrize("bits, res", [(4, 8), (4, 12), (8, 8)])
+def test_bfloat16_is_exact_beside_the_convolutions(bits, res):
+    """Training under autocast: activations follow from residuals as the integers of README say."""
+    images = torch.from_numpy(pictures(6, 16))
+    net = calibrate(Network(8, side=16, act_bits=bits, act_frac=bits - 3, res_bits=res), images,
+                    res_rms=2 ** (res - 3))
+    model, maps = model_of(Package.random(net, seed=2)).train(), {}
+    with torch.autocast("cpu", torch.bfloat16):
+        model(images, maps)
+    for index, conv in enumerate(net.convs):
+        if conv.kind != "first":
+            want = activate(maps[conv.name], net.entry_after(index), net.zero, net.top)
+            assert np.array_equal(maps[f"{conv.name}.act"], want), conv.name
+    assert max(np.abs(maps[conv.name]).max() for conv in net.convs
+               if conv.kind != "first") > 0.7 * 2 ** (res - 1), "residuals of all sizes"
+    last = list(maps)[-2]
+    assert np.array_equal(maps["gap"], (maps[last].astype(int) - net.zero).sum((2, 3)))
 
 
 def test_a_trained_model_is_the_golden_one():
