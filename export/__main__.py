@@ -15,7 +15,7 @@ from .pack import PackError, evaluate, pack
 from .paper import ACTS, NORMS, SCALES, WEIGHT_BITS
 from .study import plot, study
 from .study import table as study_table
-from .train import Recipe, TrainError, restore, train
+from .train import Recipe, TrainError, keep, restore, train
 from .versus import table as versus_table
 from .versus import versus
 
@@ -115,6 +115,11 @@ def _parser():
     p.add_argument("--side", type=int, help="resize the pictures of an image folder")
     p.add_argument("--note", action="append", default=[], metavar="KEY=TEXT",
                    help="remark to keep in the package, such as data=CIFAR-10")
+
+    p = add(commands, "keep", "make a small checkpoint of a finished one, for --start-from",
+            "keep run.pt --out wrn-20-1.pt")
+    p.add_argument("checkpoint", type=Path)
+    p.add_argument("--out", type=Path, required=True, metavar="FILE", help="checkpoint to write")
 
     p = add(commands, "eval", "measure a package or checkpoint, PyTorch against golden model",
             "eval wrn-20-1.safetensors --data DIR")
@@ -229,6 +234,14 @@ def _pack(options):
           f"{figure}  {package.digest[:16]}")
 
 
+def _keep(options):
+    state = restore(options.checkpoint)
+    if not state["finished"]:
+        raise TrainError(f"{options.checkpoint}: the run isn't finished; go on with --resume")
+    keep(state, options.out)
+    print(f"{options.out}  {options.out.stat().st_size:,} bytes")
+
+
 def _eval(options):
     if options.network.suffix == ".safetensors":
         package = Package.load(options.network)
@@ -254,7 +267,7 @@ def main(arguments=None):
     if getattr(options, "threads", None):
         torch.set_num_threads(options.threads)
     try:
-        {"train": _train, "pack": _pack, "eval": _eval, "card": _card,
+        {"train": _train, "pack": _pack, "keep": _keep, "eval": _eval, "card": _card,
          "study": _study, "versus": _versus}[options.command](options)
     except ValueError as error:  # every refusal is one; the message is one sentence
         print(error, file=sys.stderr)

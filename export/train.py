@@ -24,7 +24,8 @@ from .data import augment, shrink
 from .model import calibrate
 from .paper import OURS, Variant, model_as
 
-__all__ = ["Recipe", "TrainError", "accuracy", "finished", "restore", "train", "variant_of"]
+__all__ = ["Recipe", "TrainError", "accuracy", "finished", "keep", "restore", "train",
+           "variant_of"]
 
 
 VARIANT = tuple(Variant.__dataclass_fields__)
@@ -199,6 +200,15 @@ def _save(path, state):
     partial.replace(path)
 
 
+def keep(state, path):
+    """Write the checkpoint ``state`` as one that another run can start from: latents in bfloat16
+    and no optimiser, a sixth of the size."""
+    latents = {name: value.to(torch.bfloat16) if name.endswith(".latent") else value
+               for name, value in state["model"].items()}
+    rest = {name: value for name, value in state.items() if name != "optimiser"}
+    _save(Path(path), {**rest, "model": latents})
+
+
 def _check_recipe(path, state, recipe):
     # Checkpoints from before a setting existed were trained with its default.
     theirs = Recipe(epochs=1).settings | state["recipe"]
@@ -267,6 +277,9 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
     network = replace(network, side=images.side, classes=len(images.class_names))
     if resume:
         state = restore(out)
+        if "optimiser" not in state:
+            raise TrainError(f"{out}: kept without its optimiser, so this run can't go on; begin "
+                             f"another with --start-from {out}")
         _check_recipe(out, state, recipe)
         network, before = Network.from_dict(state["network"]), state.get("before", [])
     elif start is not None:

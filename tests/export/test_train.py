@@ -139,6 +139,26 @@ def test_kept_latents_are_those_of_the_shipped_package(path):
     assert same / package.network.weight_bits > 0.99
 
 
+def test_a_kept_checkpoint_is_small_and_starts_another_run(data, trained, tmp_path, capsys):
+    small = tmp_path / "small.pt"
+    assert main(["keep", str(trained), "--out", str(small)]) == 0
+    assert small.stat().st_size < 0.3 * trained.stat().st_size
+    a, b = (model_of(restore(path)).weights() for path in (trained, small))
+    assert np.mean([np.mean(a[name] == b[name]) for name in a]) > 0.99
+    assert train(data, tmp_path / "run.pt", "--epochs", 1, "--start-from", small) == 0
+    assert len(restore(tmp_path / "run.pt")["before"]) == 1
+    capsys.readouterr()
+    assert train(data, small, "--epochs", 7, "--resume") == 2
+    assert "--start-from" in capsys.readouterr().err
+
+
+def test_a_run_that_is_not_finished_is_not_kept(data, tmp_path, capsys):
+    assert train(data, tmp_path / "run.pt", "--epochs", 2, "--stop-after", 1) == 0
+    assert main(["keep", str(tmp_path / "run.pt"), "--out", str(tmp_path / "small.pt")]) == 2
+    assert "isn't finished" in capsys.readouterr().err
+    assert not (tmp_path / "small.pt").exists()
+
+
 def test_another_seed_gives_other_weights(data, trained, tmp_path):
     assert train(data, tmp_path / "run.pt", "--epochs", 6, "--cutout", 4, "--seed", 1) == 0
     a, b = (model_of(restore(p)).weights() for p in (trained, tmp_path / "run.pt"))
