@@ -8,6 +8,7 @@ for the fewest cycles.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from hw.issue import ARRAY_DELAY
 from hw.schedule import Schedule, WeightLoad
@@ -211,15 +212,16 @@ def place_weights(schedule, depth, pace, frames=1):
     ``schedule`` is one frame's; ``pace`` are the :func:`piece_cycles` of the stream. Returns a
     :class:`Residency`, or ``None`` where a pass's weights exceed ``depth``.
     """
-    rounds = in_rounds if frames == 2 else lambda one: one
+    ways = [in_rounds, partial(in_rounds, share_last=False)] if frames == 2 else [lambda one: one]
     if schedule.weight_depth <= depth:
-        schedule = rounds(schedule)
+        schedule = ways[0](schedule)
         return Residency(schedule, schedule.cycles, 0, 0)
     for divided in (WHOLE, STRIDED, ALL):
         units = _units(schedule, divided)
-        found = _place_some(schedule, units, depth, pace, rounds)
+        found = [one for rounds in ways
+                 for one in [_place_some(schedule, units, depth, pace, rounds)] if one]
         if found:
-            return found
+            return min(found, key=lambda one: one.cycles)
     return None
 
 

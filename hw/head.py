@@ -27,8 +27,7 @@ def _total_delay(channels):
 
 
 def head_cycles(schedule):
-    """Cycles from the codes of a round's last word to the last score of its first frame, nothing
-    waiting."""
+    """Cycles from the codes of a frame's last word to its last score, nothing waiting."""
     channels = schedule.lanes.result_channels
     slices = schedule.features // channels
     return SUM_DELAY + schedule.classes * (slices + _total_delay(channels) + 1) - 1
@@ -36,7 +35,6 @@ def head_cycles(schedule):
 
 class HeadUnit(wiring.Component):
     """Sums the codes of the last convolution, then scores the classes, a word of channels a cycle.
-    The frames of a round are summed side by side and scored one after the other.
 
     Parameters
     ----------
@@ -46,11 +44,9 @@ class HeadUnit(wiring.Component):
 
     Members
     -------
-    valid, frame, start, end, slice, codes : In
-        Codes of the last convolution: word ``slice`` of these pixels of this frame; ``start`` with
-        the words of the first pixels of a frame, ``end`` with the last word of a round.
-    absent : ``In(1)``
-        The round that ends has no second frame to be scored.
+    valid, start, end, slice, codes : In
+        Codes of the last convolution: word ``slice`` of these pixels; ``start`` with the words
+        of the first pixels of a frame, ``end`` with its last word.
     free : ``Out(1)``
         The sums may be overwritten.
     scores : ``Out(stream)``
@@ -62,9 +58,8 @@ class HeadUnit(wiring.Component):
         self.slices = schedule.features // schedule.lanes.result_channels
         self.rom = Rom("head", schedule.lanes.result_channels, words)
         super().__init__({
-            "valid": In(1), "frame": In(range(schedule.frames)), "start": In(1), "end": In(1),
-            "slice": In(range(max(2, self.slices))), "codes": In(codes_layout(schedule)),
-            "absent": In(1), "free": Out(1),
+            "valid": In(1), "start": In(1), "end": In(1), "slice": In(range(max(2, self.slices))),
+            "codes": In(codes_layout(schedule)), "free": Out(1),
             "scores": Out(stream.Signature(SCORE_SHAPE))})
 
     def elaborate(self, platform):
@@ -73,8 +68,8 @@ class HeadUnit(wiring.Component):
         pixels = y.head_pixels
         sum_shape = unsigned((pixels * ((1 << y.act_bits) - 1)).bit_length())
         word_shape = data.ArrayLayout(sum_shape, channels)
-        m.submodules.sums = sums = memory.Memory(
-            shape=word_shape, depth=y.frames << len(self.slice), init=[])
+        m.submodules.sums = sums = memory.Memory(shape=word_shape, depth=max(2, self.slices),
+                                                 init=[])
         write, read = sums.write_port(), sums.read_port(domain="comb")
 
         # Over the pixels of a word in two cycles, beside the second of which the sum so far is
@@ -88,13 +83,13 @@ class HeadUnit(wiring.Component):
         valid, start, end = delayed(m, Cat(self.valid, self.start, self.end & self.valid), 2,
                                     state=True)
 
-        scoring, scored, more = Signal(), Signal(self.frame.shape()), Signal()
-        k = Signal(self.slice.shape())
-        address = delayed(m, Cat(self.slice, self.frame), 1)
+        scoring = Signal()
+        k = Signal(range(max(2, self.slices)))
+        address = delayed(m, self.slice, 1)
         before = delayed(m, read.data, 1)
         m.d.comb += [
             write.addr.eq(delayed(m, address, 1)), write.en.eq(valid),
-            read.addr.eq(Mux(scoring, Cat(k, scored), address)),
+            read.addr.eq(Mux(scoring, k, address)),
             *(write.data[j].eq(added[j] + Mux(start, 0, before[j])) for j in range(channels))]
 
         # Scores: a word of channels a cycle, then the class's score waits until it's taken.
@@ -105,9 +100,8 @@ class HeadUnit(wiring.Component):
         m.d.comb += self.rom.addr.eq(word)
         with m.FSM() as fsm:
             with m.State("SUM"):
-                m.d.sync += [k.eq(0), j_class.eq(0), word.eq(0), scored.eq(0)]
+                m.d.sync += [k.eq(0), j_class.eq(0), word.eq(0)]
                 with m.If(end):
-                    m.d.sync += more.eq(~self.absent if y.frames > 1 else 0)
                     m.next = "CLASS"
             with m.State("CLASS"):
                 m.d.comb += [scoring.eq(1), issue.eq(1)]
@@ -120,9 +114,7 @@ class HeadUnit(wiring.Component):
                     m.d.sync += j_class.eq(j_class + 1)
                     m.next = "CLASS"
                     with m.If(self.scores.payload.last):
-                        m.d.sync += [j_class.eq(0), word.eq(0), scored.eq(1), more.eq(0)]
-                        with m.If(~more):
-                            m.next = "SUM"
+                        m.next = "SUM"
         m.d.comb += self.free.eq(fsm.ongoing("SUM"))
 
         adding, first, last = delayed(m, Cat(issue, issue & (k == 0), issue & class_end),
