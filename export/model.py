@@ -164,6 +164,9 @@ class WRN(nn.Module):
             w = w.to(memory_format=torch.channels_last)
             return F.conv2d(x, w, None, layer.stride, 1)
 
+        def whole(x):
+            return Round.apply(x) if rounding else x
+
         def clip(x, low, high, scale=1.0):
             if not rounding:
                 return F.hardtanh(x * scale, low, high)
@@ -185,13 +188,10 @@ class WRN(nn.Module):
         for block, (first, second) in enumerate(zip(convs, convs)):
             u = clip(conv(first, u), low, high)
             tap(first.name, u, torch.uint8, net.zero)
-            branch = conv(second, u)
-            if rounding:
-                branch = Round.apply(branch)
+            branch = whole(conv(second, u))
             if first.stride == 2:
                 sums = F.avg_pool2d(r.to(torch.float32), 3, 2, 1, divisor_override=1)
-                pooled = sums * (POOL_MULTIPLIER / 2 ** POOL_SHIFT)
-                r = (Round.apply(pooled) if rounding else pooled).to(r.dtype)
+                r = whole(sums * (POOL_MULTIPLIER / 2 ** POOL_SHIFT)).to(r.dtype)
                 r = F.pad(r, (0, 0, 0, 0, 0, second.cout - first.cin))
             r = F.hardtanh(r + branch, -limit, limit - 1)
             tap(second.name, r)
