@@ -272,6 +272,9 @@ def main(arguments=None):
     except ValueError as error:  # every refusal is one; the message is one sentence
         print(error, file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -195,6 +195,7 @@ def restore(path):
 
 
 def _save(path, state):
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     torch.save(state, partial)
     partial.replace(path)

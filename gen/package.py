@@ -128,6 +128,7 @@ class Package:
                                for name, w in self.weights.items()},
                               metadata={"signstream": json.dumps(header)})
         path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
         partial.write_bytes(data)
         partial.replace(path)

@@ -152,6 +152,18 @@ def test_a_kept_checkpoint_is_small_and_starts_another_run(data, trained, tmp_pa
     assert "--start-from" in capsys.readouterr().err
 
 
+def test_folders_for_what_is_written_are_made(data, trained, tmp_path, capsys):
+    run, package, small = (tmp_path / name / "new" / name for name in ("run", "package", "small"))
+    assert train(data, run, "--epochs", 1) == 0
+    assert main(["pack", str(trained), "--out", str(package)]) == 0
+    assert main(["keep", str(trained), "--out", str(small)]) == 0
+    assert run.exists() and package.exists() and small.exists()
+    capsys.readouterr()
+    for command in ("pack", "keep"):
+        assert main([command, str(trained), "--out", str(run / "below a file")]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_a_run_that_is_not_finished_is_not_kept(data, tmp_path, capsys):
     assert train(data, tmp_path / "run.pt", "--epochs", 2, "--stop-after", 1) == 0
     assert main(["keep", str(tmp_path / "run.pt"), "--out", str(tmp_path / "small.pt")]) == 2
