@@ -10,6 +10,7 @@ from amaranth.utils import ceil_log2
 
 from hw.array import array_dot
 from hw.dot import ADDERS_PER_CHAIN
+from hw.head import sums_memory
 from hw.image import image_memories
 from hw.results import STORED_EXTRA_BITS
 
@@ -41,6 +42,7 @@ def _memories(schedule):
     """``(name, width, depth, copies)`` of every block RAM memory."""
     lanes = schedule.lanes
     columns = lanes.pixels + 2
+    sums_width, sums_depth, style = sums_memory(schedule)
     return [
         ("weights", lanes.weight_bits, schedule.weight_depth, lanes.weight_memories),
         ("constants", lanes.result_channels * (schedule.acc_bits + 2),
@@ -51,7 +53,8 @@ def _memories(schedule):
          schedule.residual_depth, lanes.pixels + 1),
         *(("image", width, depth, 1) for width, depth in image_memories(schedule)),
         ("head", lanes.result_channels, schedule.classes * schedule.features
-         // lanes.result_channels, 1)]
+         // lanes.result_channels, 1),
+        *([("sums", sums_width, sums_depth, 1)] if style == "block" else [])]
 
 
 def memory_bits(schedule):

@@ -129,12 +129,9 @@ class Plan:
     def latency_cycles(self):
         """Clock cycles from the first pixel taken to the last score given, nothing waiting: of the
         first frame of a round."""
-        layers = self.schedule.layers
-        last = max(index for index, layer in enumerate(layers) if not layer.frame)
-        behind = sum(layer.gap + layer.cycles for layer in layers[last + 1:])
         drain = ARRAY_DELAY + emit_latency(self.schedule) + self.lanes.groups - 1
-        return (load_cycles(self.schedule) + self.residency.cycles - behind - layers[0].gap + drain
-                + CODES_DELAY + head_cycles(self.schedule))
+        return (load_cycles(self.schedule) + self.residency.cycles - self.schedule.layers[0].gap
+                + drain + CODES_DELAY + head_cycles(self.schedule))
 
     @property
     def lane_busy(self):

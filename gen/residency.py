@@ -8,7 +8,6 @@ for the fewest cycles.
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 from hw.issue import ARRAY_DELAY
 from hw.schedule import Schedule, WeightLoad
@@ -26,7 +25,7 @@ FETCH = 2    # cycles between two loads
 START = 4    # cycles from the last piece to the layer's first step
 ROUNDS = 4   # until loads and layers repeat themselves
 SLOWER = 0.002  # of a round that fewer passes may cost
-SPARE = 0.06   # WRN-20-4 on 6,144 lanes of the 85F was routed with 194 of its 208 block RAMs
+SPARE = 0.04   # WRN-20-4 on 6,144 lanes of the 85F was routed with 198 of its 208 block RAMs
 WHOLE, STRIDED, ALL = range(3)  # which of the convolutions that read the largest maps are divided
 
 
@@ -212,16 +211,15 @@ def place_weights(schedule, depth, pace, frames=1):
     ``schedule`` is one frame's; ``pace`` are the :func:`piece_cycles` of the stream. Returns a
     :class:`Residency`, or ``None`` where a pass's weights exceed ``depth``.
     """
-    ways = [in_rounds, partial(in_rounds, share_last=False)] if frames == 2 else [lambda one: one]
+    rounds = in_rounds if frames == 2 else lambda one: one
     if schedule.weight_depth <= depth:
-        schedule = ways[0](schedule)
+        schedule = rounds(schedule)
         return Residency(schedule, schedule.cycles, 0, 0)
     for divided in (WHOLE, STRIDED, ALL):
         units = _units(schedule, divided)
-        found = [one for rounds in ways
-                 for one in [_place_some(schedule, units, depth, pace, rounds)] if one]
+        found = _place_some(schedule, units, depth, pace, rounds)
         if found:
-            return min(found, key=lambda one: one.cycles)
+            return found
     return None
 
 

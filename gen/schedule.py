@@ -3,7 +3,6 @@
 from dataclasses import replace
 from itertools import groupby
 
-from hw.head import head_cycles
 from hw.issue import ADDRESS_DELAY, ARRAY_DELAY, MIN_GAP
 from hw.pool import pool_cycles
 from hw.results import CODES_DELAY, RESIDUAL_READ_DELAY, emit_latency
@@ -13,7 +12,6 @@ from .network import PIXEL_BITS
 
 __all__ = ["check_lanes", "in_passes", "in_rounds", "make_schedule"]
 
-HEAD_SEEN = 2  # cycles from a frame's last score to the first step that needs the head again
 SLIDE = 2      # rows between a map and the one that's written over it
 
 
@@ -101,26 +99,23 @@ def in_passes(schedule, groups_of):
     return _timed(replace(schedule, layers=tuple(layers)))
 
 
-def in_rounds(schedule, share_last=True):
+def in_rounds(schedule):
     """``schedule`` for two frames at a time, so that the weights of the last group of blocks, most
     of the network's, come once for both.
 
     The first frame waits, at the end of the second group, for the other one; from there each pass
-    runs for one and then for the other. Only the last convolution runs frame by frame, as the head
-    takes one after the other; to ``share_last`` its weights all have to wait for the second.
+    runs for one and then for the other.
     """
     layers = schedule.layers
     deep = max(index for index, layer in enumerate(layers) if layer.pool)
-    last = next(index for index, layer in enumerate(layers) if layer.last)
 
     def second(layers, reuses):
         # The other frame's map of the second group of blocks has half the words of the first's.
         return [replace(layer, frame=1, residual=schedule.residual_depth // 2, reuses=reuses)
                 for layer in layers]
     order = [*layers[:deep], *second(layers[:deep], False)]
-    for one in layers[deep:last]:
+    for one in layers[deep:]:
         order += [one, *second([one], True)]
-    order += [*layers[last:], *second(layers[last:], share_last)]
     return _timed(replace(schedule, layers=tuple(order),
                           residual_depth=schedule.residual_depth * 3 // 2))
 
@@ -199,9 +194,9 @@ def _gaps(schedule):
     # From the cycle of a result's last step to that of its first word, and to its last's write.
     first_word = ARRAY_DELAY + emit_latency(schedule)
     written = first_word + lanes.groups - 1 + CODES_DELAY
-    # Of each frame: start and layer of the last pass; when the pooled residual map is complete, and
-    # when the head is free; all in cycles from the first step of the round.
-    producers, pooled, head_free, end = {}, {}, 0, 0
+    # Of each frame: start and layer of the last pass, and when the pooled residual map is complete,
+    # in cycles from the first step of the round.
+    producers, pooled, end = {}, {}, 0
     for index, layer in enumerate(schedule.layers):
         # The first results come when the words of the layer before (of the round before) are out.
         spacing = schedule.layers[index - 1].bubbles + layer.steps - layer.bubbles
@@ -218,12 +213,8 @@ def _gaps(schedule):
             # The first residual read is in the cycle after the last pooled word's write.
             reads = result + (0 if layer.pool else RESIDUAL_READ_DELAY)
             start = max(start, max(pooled.values()) - reads)
-        if layer.last and layer.first_output == 0 and layer.frame:
-            start = max(start, head_free)
         if layer.pool:
             pooled[layer.frame] = start + result + pool_cycles(layer, lanes)
         yield replace(layer, gap=start - end)
         end = start + layer.cycles
         producers[layer.frame] = start, layer
-        if layer.last and layer.final:
-            head_free = end - 1 + written + head_cycles(schedule) + HEAD_SEEN

@@ -5,20 +5,36 @@ Pooling commutes with the 1x1 convolution, so a score is
 """
 
 from amaranth import *
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
+from amaranth.utils import bits_for, ceil_log2
 
-from .memory import READ_LATENCY, Rom
+from .memory import READ_LATENCY, Ram, Rom
 from .pipe import delayed
 from .results import codes_layout
 
-__all__ = ["SCORE_SHAPE", "HeadUnit", "head_cycles"]
+__all__ = ["SCORE_SHAPE", "HeadUnit", "head_cycles", "sums_memory"]
 
 SCORE_SHAPE = data.StructLayout({"score": signed(32), "last": 1})
 
+SUM_DELAY = READ_LATENCY + 1  # from the codes of the last word to the sums
+# More than that in LUT RAM, which has 16 a cell, and its multiplexers are spread over the chip.
+LUT_RAM_WORDS = 64
 
-SUM_DELAY = 3  # from the codes of the last word to the sums
+
+def _sum_shape(schedule):
+    """Of a channel's codes over all pixels."""
+    return unsigned((schedule.head_pixels * ((1 << schedule.act_bits) - 1)).bit_length())
+
+
+def sums_memory(schedule):
+    """``(width, depth, style)`` of the memory for the sums of a round's frames, a word of channels
+    each; see :class:`.memory.Ram`."""
+    channels = schedule.lanes.result_channels
+    slices = schedule.features // channels
+    depth = schedule.frames << bits_for(max(2, slices) - 1)
+    return (channels * _sum_shape(schedule).width, depth,
+            "distributed" if depth <= LUT_RAM_WORDS else "block")
 
 
 def _total_delay(channels):
@@ -27,7 +43,8 @@ def _total_delay(channels):
 
 
 def head_cycles(schedule):
-    """Cycles from the codes of a frame's last word to its last score, nothing waiting."""
+    """Cycles from the codes of a round's last word to the last score of its first frame, nothing
+    waiting."""
     channels = schedule.lanes.result_channels
     slices = schedule.features // channels
     return SUM_DELAY + schedule.classes * (slices + _total_delay(channels) + 1) - 1
@@ -35,6 +52,7 @@ def head_cycles(schedule):
 
 class HeadUnit(wiring.Component):
     """Sums the codes of the last convolution, then scores the classes, a word of channels a cycle.
+    The frames of a round are summed side by side and scored one after the other.
 
     Parameters
     ----------
@@ -44,9 +62,11 @@ class HeadUnit(wiring.Component):
 
     Members
     -------
-    valid, start, end, slice, codes : In
-        Codes of the last convolution: word ``slice`` of these pixels; ``start`` with the words
-        of the first pixels of a frame, ``end`` with its last word.
+    valid, frame, start, end, slice, codes : In
+        Codes of the last convolution: word ``slice`` of these pixels of this frame; ``start`` with
+        the words of the first pixels of a frame, ``end`` with the last word of a round.
+    absent : ``In(1)``
+        The round that ends has no second frame to be scored.
     free : ``Out(1)``
         The sums may be overwritten.
     scores : ``Out(stream)``
@@ -57,40 +77,41 @@ class HeadUnit(wiring.Component):
         self.schedule = schedule
         self.slices = schedule.features // schedule.lanes.result_channels
         self.rom = Rom("head", schedule.lanes.result_channels, words)
+        width, depth, style = sums_memory(schedule)
+        self.sums = Ram(width, depth, style=style)
         super().__init__({
-            "valid": In(1), "start": In(1), "end": In(1), "slice": In(range(max(2, self.slices))),
-            "codes": In(codes_layout(schedule)), "free": Out(1),
+            "valid": In(1), "frame": In(range(schedule.frames)), "start": In(1), "end": In(1),
+            "slice": In(range(max(2, self.slices))), "codes": In(codes_layout(schedule)),
+            "absent": In(1), "free": Out(1),
             "scores": Out(stream.Signature(SCORE_SHAPE))})
 
     def elaborate(self, platform):
         m = Module()
         y, channels = self.schedule, self.schedule.lanes.result_channels
         pixels = y.head_pixels
-        sum_shape = unsigned((pixels * ((1 << y.act_bits) - 1)).bit_length())
-        word_shape = data.ArrayLayout(sum_shape, channels)
-        m.submodules.sums = sums = memory.Memory(shape=word_shape, depth=max(2, self.slices),
-                                                 init=[])
-        write, read = sums.write_port(), sums.read_port(domain="comb")
+        word_shape = data.ArrayLayout(_sum_shape(y), channels)
+        m.submodules.sums = sums = self.sums
 
-        # Over the pixels of a word in two cycles, beside the second of which the sum so far is
-        # read. A word of channels comes again only after all others, so it's written by then.
+        # Over the pixels of a word in the two cycles that the sum so far takes to be read. The same
+        # word comes again with the next pixels, three kernel rows and so three cycles later or
+        # more: it's written by then.
         half = [Signal(word_shape, name=f"half{k}", reset_less=True) for k in range(2)]
         added = Signal(word_shape, reset_less=True)
         for j in range(channels):
             column = [codes[j] for codes in self.codes]
             m.d.sync += [half[0][j].eq(sum(column[0::2])), half[1][j].eq(sum(column[1::2])),
                          added[j].eq(half[0][j] + half[1][j])]
-        valid, start, end = delayed(m, Cat(self.valid, self.start, self.end & self.valid), 2,
-                                    state=True)
+        valid, start, end = delayed(m, Cat(self.valid, self.start, self.end & self.valid),
+                                    READ_LATENCY, state=True)
 
-        scoring = Signal()
-        k = Signal(range(max(2, self.slices)))
-        address = delayed(m, self.slice, 1)
-        before = delayed(m, read.data, 1)
+        scoring, scored, more = Signal(), Signal(self.frame.shape()), Signal()
+        k = Signal(self.slice.shape())
+        address = Cat(self.slice, self.frame)
+        before, after = data.View(word_shape, sums.r_data), Signal(word_shape)
         m.d.comb += [
-            write.addr.eq(delayed(m, address, 1)), write.en.eq(valid),
-            read.addr.eq(Mux(scoring, k, address)),
-            *(write.data[j].eq(added[j] + Mux(start, 0, before[j])) for j in range(channels))]
+            sums.r_addr.eq(Mux(scoring, Cat(k, scored), address)), sums.w_en.eq(valid),
+            sums.w_addr.eq(delayed(m, address, READ_LATENCY)), sums.w_data.eq(after),
+            *(after[j].eq(added[j] + Mux(start, 0, before[j])) for j in range(channels))]
 
         # Scores: a word of channels a cycle, then the class's score waits until it's taken.
         class_end = k == self.slices - 1
@@ -100,8 +121,9 @@ class HeadUnit(wiring.Component):
         m.d.comb += self.rom.addr.eq(word)
         with m.FSM() as fsm:
             with m.State("SUM"):
-                m.d.sync += [k.eq(0), j_class.eq(0), word.eq(0)]
+                m.d.sync += [k.eq(0), j_class.eq(0), word.eq(0), scored.eq(0)]
                 with m.If(end):
+                    m.d.sync += more.eq(~self.absent if y.frames > 1 else 0)
                     m.next = "CLASS"
             with m.State("CLASS"):
                 m.d.comb += [scoring.eq(1), issue.eq(1)]
@@ -114,14 +136,16 @@ class HeadUnit(wiring.Component):
                     m.d.sync += j_class.eq(j_class + 1)
                     m.next = "CLASS"
                     with m.If(self.scores.payload.last):
-                        m.next = "SUM"
+                        m.d.sync += [j_class.eq(0), word.eq(0), scored.eq(1), more.eq(0)]
+                        with m.If(~more):
+                            m.next = "SUM"
         m.d.comb += self.free.eq(fsm.ongoing("SUM"))
 
         adding, first, last = delayed(m, Cat(issue, issue & (k == 0), issue & class_end),
                                       _total_delay(channels), state=True)
-        centred = [delayed(m, (before[j] - pixels * (1 << y.act_frac)).as_signed(),
-                           READ_LATENCY - 1) for j in range(channels)]
-        terms = [delayed(m, Mux(self.rom.data[j], -v, v), 1) for j, v in enumerate(centred)]
+        zero = pixels * (1 << y.act_frac)
+        terms = [delayed(m, Mux(self.rom.data[j], zero - before[j], before[j] - zero), 1)
+                 for j in range(channels)]
         while len(terms) > 1:
             terms = [delayed(m, sum(terms[i + 1:i + 2], terms[i]), 1)
                      for i in range(0, len(terms), 2)]

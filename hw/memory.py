@@ -126,6 +126,8 @@ class Ram(BlockMemory, wiring.Component):
         Of the init file, where there is one.
     words : sequence of int
         Its contents: the first words.
+    style : str
+        What Yosys makes it of: ``"block"`` RAM, ``"distributed"`` RAM or what it prefers.
 
     Members
     -------
@@ -136,14 +138,14 @@ class Ram(BlockMemory, wiring.Component):
         The word at ``r_addr``, ``READ_LATENCY`` cycles later.
     """
 
-    def __init__(self, width, depth, name=None, words=()):
-        self.width, self.depth = width, depth
+    def __init__(self, width, depth, name=None, words=(), style="auto"):
+        self.width, self.depth, self.style = width, depth, style
         self.name, self.words = name, [int(word) for word in words]
         super().__init__({"w_addr": In(range(max(2, depth))), "w_data": In(width), "w_en": In(1),
                           "r_addr": In(range(max(2, depth))), "r_data": Out(width)})
 
     def _bank(self, name, depth, words):
-        return Ram(self.width, depth, name, words)
+        return Ram(self.width, depth, name, words, self.style)
 
     def elaborate(self, platform):
         m = Module()
@@ -164,7 +166,7 @@ class Ram(BlockMemory, wiring.Component):
                 first = {"p_WORDS": len(self.words), "p_FILE": self.path}
             m.submodules.ram = Instance(
                 "signstream_ram", p_WIDTH=self.width, p_DEPTH=self.depth, p_ADDR=len(self.r_addr),
-                **first,
+                p_STYLE=self.style, **first,
                 i_clk=ClockSignal(), i_w_en=self.w_en, i_w_addr=self.w_addr,
                 i_w_data=self.w_data, i_r_addr=self.r_addr, o_r_data=self.r_data)
         else:

@@ -34,13 +34,14 @@ module signstream_rom #(
 endmodule
 
 // A word is never read in the cycle that writes it, so no logic is spent on that case. FILE holds the
-// first WORDS words.
+// first WORDS words. STYLE is Yosys' ram_style.
 module signstream_ram #(
     parameter WIDTH = 1,
     parameter DEPTH = 1,
     parameter ADDR = 1,
     parameter WORDS = 0,
-    parameter FILE = ""
+    parameter FILE = "",
+    parameter STYLE = "auto"
 ) (
     input clk,
     input w_en,
@@ -49,7 +50,7 @@ module signstream_ram #(
     input [ADDR-1:0] r_addr,
     output reg [WIDTH-1:0] r_data
 );
-    (* no_rw_check *) reg [WIDTH-1:0] mem [0:DEPTH-1];
+    (* no_rw_check, ram_style = STYLE *) reg [WIDTH-1:0] mem [0:DEPTH-1];
     reg [WIDTH-1:0] row;
     generate
         if (FILE != "") initial $readmemh(FILE, mem, 0, WORDS-1);

