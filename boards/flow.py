@@ -26,9 +26,8 @@ __all__ = ["AFTER_READ", "FlowError", "Measured", "TooLarge", "measure", "pack",
 
 # No memory of ours is read at an address while that is written, but Amaranth
 # promises the old value for that case and Yosys would pay 38 LUTs and 44 flip-flops a block RAM.
-# The head's sums are read without a clock, and queues between two clocks (which have a
-# signal `..._gry`) know nothing of a same time: there's no such promise to take back, and Yosys
-# fails an assertion (`port.clk == wport.clk`) if told so.
+# Queues between two clocks (which have a signal `..._gry`) know nothing of a same time: there's no
+# such promise to take back, and Yosys fails an assertion (`port.clk == wport.clk`) if told so.
 DONT_CARE = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i w:*_gry %m %d"
 # Amaranth names an array's elements `o[0]`, `o[1]` beside the array `o`; where these are single
 # bits, Yosys takes them for the bits of one port on the way back from ABC9 and fails an assertion
@@ -165,6 +164,10 @@ QUIET = Quiet()
 # that all is fast enough, and the analysis afterwards has been a picosecond slower (87.49 of 87.5).
 MARGIN = 1.005
 RIPUP = "--tmg-ripup"
+# Iterations of the router without an overused wire after which it's stopped where connections are
+# still too slow: it would go on to its 500th, for an hour. Designs that met their clocks (those in
+# boards/results) took it 42 iterations at most, overused wires and all.
+PATIENCE = 40
 ROUTED = "top.config", "top.report.json", "top.tim"     # nextpnr's files
 STEPS = {"YOSYS": ("synthesis", "top.rpt"), "NEXTPNR_ECP5": ("place and route", "top.tim"),
          "ECPPACK": ("bitstream", "ecppack.out")}
@@ -310,7 +313,8 @@ def _route_once(plan, folder, step, seed, with_seed):
     """Place and route, without ripping up for timing where the router loops for it."""
     more = ("--seed", str(seed))
     try:
-        _call(plan, "NEXTPNR_ECP5", folder, step, f"place and route{with_seed}", more)
+        _call(plan, "NEXTPNR_ECP5", folder, step, f"place and route{with_seed}", more,
+              hopeless=_loops_for_timing)
     except FlowError:
         if not _loops_for_timing(folder / "top.tim"):
             raise
@@ -328,10 +332,11 @@ def _fastest(found):
 
 
 def _loops_for_timing(log):
-    """Whether nextpnr's router gave up with a wire for all, but some connections too slow."""
-    text = log.read_text(errors="replace") if log.exists() else ""
+    """Whether nextpnr's router has a wire for all, but some connections stay too slow."""
+    text = _tail(log, 1 << 16)
     overused = re.findall(r"iter=\d+ wires=\d+ overused=(\d+)", text)
-    return "giving up" in text and overused[-1:] == ["0"]
+    for_long = len(overused) >= PATIENCE and not any(map(int, overused[-PATIENCE:]))
+    return for_long or "giving up" in text and overused[-1:] == ["0"]
 
 
 def _fix_block_rams(plan, folder, step, what, device):
@@ -352,8 +357,9 @@ def _fix_block_rams(plan, folder, step, what, device):
     (folder / "top.json").write_text(json.dumps(netlist))
 
 
-def _watch(command, folder, out, tick):
-    """Exit code of ``command``; ``tick()`` is called about every second until it ends."""
+def _watch(command, folder, out, tick, hopeless):
+    """Exit code of ``command``; ``tick()`` is called about every second until it ends, or until
+    ``hopeless()``, which ends it."""
     with subprocess.Popen(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT) as process:
         try:
             while True:
@@ -361,26 +367,33 @@ def _watch(command, folder, out, tick):
                     return process.wait(timeout=1)
                 except subprocess.TimeoutExpired:
                     tick()
+                if hopeless():
+                    process.kill()
         except BaseException:
             process.kill()
             raise
 
 
-def _last_line(log):
-    """What a tool is at: the last whole line of its log."""
+def _tail(log, size):
+    """The last ``size`` bytes of a log as text; nothing where there's none."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 4096))
-            lines = file.read().decode(errors="replace").split("\n")[:-1]
+            file.seek(max(0, log.stat().st_size - size))
+            return file.read().decode(errors="replace")
     except OSError:
         return ""
+
+
+def _last_line(log):
+    """What a tool is at: the last whole line of its log."""
+    lines = _tail(log, 4096).split("\n")[:-1]
     words = [line.removeprefix("Info:").strip() for line in lines]
     return next(filter(None, reversed(words)), "")
 
 
-def _call(plan, variable, folder, step, what=None, more=(), without=None):
+def _call(plan, variable, folder, step, what=None, more=(), without=None, hopeless=None):
     """Run one of the ``STEPS`` as the build plan's script says, but for ``more`` options and one
-    ``without`` which it runs."""
+    ``without`` which it runs; end it once its log is ``hopeless(log)``."""
     usual, log = STEPS[variable]
     what = what or usual
     script = [shlex.split(line) for line in plan.files["build_top.sh"].splitlines()
@@ -391,7 +404,8 @@ def _call(plan, variable, folder, step, what=None, more=(), without=None):
     if variable == "ECPPACK":
         command = [{"top.bit": "top.partial.bit"}.get(word, word) for word in command]
     with step(what) as say, (folder / f"{name}.out").open("w") as out:
-        code = _watch(command, folder, out, lambda: say(_last_line(folder / log)))
+        code = _watch(command, folder, out, lambda: say(_last_line(folder / log)),
+                      lambda: hopeless is not None and hopeless(folder / log))
     if code:
         text = "\n".join(path.read_text(errors="replace") for path in
                          (folder / log, folder / f"{name}.out") if path.exists())
