@@ -27,7 +27,9 @@ from .weights import WeightHop, hop_layout
 
 __all__ = ["WEIGHT_LATENCY", "ArrayUnit", "GroupUnit", "array_dot", "step_layout", "word_latency"]
 
-WEIGHT_LATENCY = 1 + READ_LATENCY + 1  # cycles from a weight address to the weights in a group
+COPY_DELAY = 1                     # cycles from a group's step to the codes at its dot products
+# Cycles from a weight address to the step whose weights they are.
+WEIGHT_LATENCY = 1 + READ_LATENCY + 1 - COPY_DELAY
 TAKE_HOP = 2                       # cycles from taking a group's results to taking the next one's
 
 
@@ -39,7 +41,7 @@ def array_dot(schedule):
 def word_latency(schedule):
     """Cycles from the codes of an output's last step to the word of the first group; the other
     groups' words follow, one a cycle."""
-    return array_dot(schedule).latency + schedule.lanes.groups
+    return COPY_DELAY + array_dot(schedule).latency + schedule.lanes.groups
 
 
 def step_layout(schedule):
@@ -78,10 +80,10 @@ class GroupUnit(wiring.Component):
     w_addr, w_next : In, Out
         Weight address, ``WEIGHT_LATENCY`` cycles ahead of ``x``, and the same one cycle later.
     weights : In
-        Inversion bits one cycle ahead of ``x``, ``[result channel][kernel column][channel]``.
+        Inversion bits of the step ``x``, ``[result channel][kernel column][channel]``.
     take, take_next : ``In(1)``, ``Out(1)``
         The group's own word comes out two cycles later; the same for the next group. The sums are
-        there from ``dot.latency`` cycles after ``x.last`` until the next ones.
+        there from ``COPY_DELAY + dot.latency`` cycles after ``x.last`` until the next ones.
     passing, word : ``In(word)``, ``Out(word)``
         Words on their way, and the same one cycle later.
     """
@@ -95,21 +97,26 @@ class GroupUnit(wiring.Component):
         lanes, dot = self.schedule.lanes, array_dot(self.schedule)
         m.d.sync += [self.w_next.eq(self.w_addr), self.y.eq(self.x)]
         control = delayed(m, Cat(self.x.shift, self.x.last | ~self.x.active, self.x.last),
-                          dot.latency - 2, state=True)
+                          COPY_DELAY + dot.latency - 2, state=True)
         control = copies(m, control, lanes.pixels, platform)
-        # Block RAM may lie far from the dot products, and those of the outer pixels from each
-        # other: a register on the way, for either half of them.
+        # Block RAM, and the group before, may lie far from the dot products, and those of the
+        # outer pixels from each other: a register on the way, for either half of them.
+        half = -(-lanes.pixels // 2)
         weights = copies(m, self.weights, 2, platform)
+        codes = Value.cast(self.x.codes)
+        column = len(codes) // (lanes.pixels + 2)
+        codes = [copies(m, codes[first * column:(first + half + 2) * column], 1, platform)[0]
+                 for first in range(0, lanes.pixels, half)]
         m.d.comb += self.take_next.eq(delayed(m, self.take, TAKE_HOP, state=True))
         take = copies(m, self.take, lanes.pixels, platform)
         for p in range(lanes.pixels):
-            codes = Cat(self.x.codes[p + dx] for dx in range(3))
+            side, first = divmod(p, half)
             for j in range(lanes.result_channels):
                 unit = repeated(m, f"dot_{p}_{j}", "signstream_dot", dot.signature, dot.create,
                                 platform)
                 m.d.comb += [
-                    Value.cast(unit.x).eq(codes),
-                    unit.invert.eq(weights[2 * p // lanes.pixels].word_select(j, lanes.inputs)),
+                    Value.cast(unit.x).eq(codes[side][first * column:(first + 3) * column]),
+                    unit.invert.eq(weights[side].word_select(j, lanes.inputs)),
                     Cat(unit.shift, unit.clear, unit.capture).eq(control[p])]
                 word = Signal(unit.result.shape(), reset_less=True)
                 m.d.sync += word.eq(Mux(take[p], unit.result, self.passing[p][j]))
@@ -149,8 +156,9 @@ class ArrayUnit(wiring.Component):
         m = Module()
         step, w_addr, load = self.x, self.w_addr, self.load
         depth = self.schedule.weight_depth
-        # Sums are there `latency` cycles after the step, and `take` is a cycle ahead of them.
-        take = delayed(m, self.x.last, array_dot(self.schedule).latency - 1, state=True)
+        # `take` is a cycle ahead of the sums.
+        take = delayed(m, self.x.last, COPY_DELAY + array_dot(self.schedule).latency - 1,
+                       state=True)
         word = Const(0, self.word.as_value().shape())
         lanes = self.schedule.lanes
         width, share = lanes.inputs * lanes.result_channels, lanes.groups // lanes.weight_memories

@@ -1,7 +1,7 @@
 """Issue sequencer: counts out the steps of a frame, one a cycle.
 
 Cycle numbers (``t0`` is the step's own cycle): map address at ``t3``, map word at ``t7``,
-codes in the first group of the array at ``t9``, weight address at ``t5``, weights at ``t9``.
+codes in the first group of the array at ``t9``, weight address at ``t6``, weights at ``t9``.
 """
 
 from amaranth import *
@@ -47,7 +47,7 @@ class IssueSequencer(wiring.Component):
     source : ``Out(StructLayout)``
         What the window does with the words (at ``t6``).
     weights : ``Out``
-        Weight address (at ``t5``).
+        Weight address (at ``t6``).
     control : ``Out(StructLayout)``
         ``active``, ``shift``, ``last`` of the step (at ``t9``, together with the codes).
     """
