@@ -87,7 +87,13 @@ class Link(wiring.Component):
         wiring.connect(m, uart_rx.y, queue.w_stream)
         wiring.connect(m, queue.r_stream, receiver.x)
         wiring.connect(m, receiver.payload, image_store.x)
-        wiring.connect(m, image_store.y, wiring.flipped(self.image))
+        # The pipeline's end of this stream may lie at the chip's other side: no signal goes there and
+        # back in a cycle.
+        m.submodules.pixels = pixels = fifo.SyncFIFOBuffered(width=PIXEL.size, depth=4)
+        m.d.comb += [
+            pixels.w_data.eq(image_store.y.payload), pixels.w_en.eq(image_store.y.valid),
+            image_store.y.ready.eq(pixels.w_rdy), self.image.payload.eq(pixels.r_data),
+            self.image.valid.eq(pixels.r_rdy), pixels.r_en.eq(self.image.ready)]
         wiring.connect(m, wiring.flipped(self.scores), score_store.x)
         wiring.connect(m, sender.y, uart_tx.x)
         m.d.comb += [uart_rx.rx.eq(self.rx), self.tx.eq(uart_tx.tx)]

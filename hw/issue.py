@@ -103,11 +103,12 @@ class IssueSequencer(wiring.Component):
         m.d.comb += [s_end.eq(s == cfg.slices), x_end.eq(x_group == cfg.x_groups),
                      row_end.eq(row == cfg.rows)]
         m.d.sync += [out_end.eq(out_group == cfg.out_groups), digit_end.eq(digit == cfg.digits)]
+        no_bubbles = delayed(m, cfg.bubbles == 0, 1)        # the same throughout a layer
+        last_bubble = delayed(m, (cfg.bubbles - 1)[:len(bubble)], 1)
         m.d.comb += [
             digit_done.eq(running & ~in_bubble & s_end & (ky == 2)),
             products_done.eq(digit_done & digit_end),
-            result_done.eq(Mux(in_bubble, bubble == cfg.bubbles - 1,
-                               products_done & (cfg.bubbles == 0))),
+            result_done.eq(Mux(in_bubble, bubble == last_bubble, products_done & no_bubbles)),
             pixels_done.eq(result_done & out_end),
             row_done.eq(pixels_done & delayed(m, x_end, 1)),
             layer_done.eq(row_done & delayed(m, row_end, 1)),
@@ -141,7 +142,7 @@ class IssueSequencer(wiring.Component):
                 with m.If(digit_done):
                     m.d.sync += [ky.eq(0), k.eq(0), digit.eq(digit + 1)]
                 with m.If(products_done):
-                    m.d.sync += [digit.eq(0), in_bubble.eq(cfg.bubbles != 0)]
+                    m.d.sync += [digit.eq(0), in_bubble.eq(~no_bubbles)]
                 with m.If(result_done):
                     m.d.sync += [bubble.eq(0), in_bubble.eq(0), out_group.eq(out_group + 1),
                                  w_base.eq(w_base + cfg.step)]
