@@ -74,32 +74,41 @@ class ImageMemory(wiring.Component):
         y = self.schedule
         pixels, digits = y.lanes.pixels, y.digits
 
-        # Pixels gather in a row, which is then kept while its digits are written.
+        # Pixels gather in a row, which is then kept while its digits are written. They take a
+        # cycle to get there: both have hundreds of registers, and nothing but one goes before what
+        # enables them.
         size = len(Value.cast(self.image.payload))
         row = Signal(data.ArrayLayout(size, pixels), reset_less=True)
         kept = Signal(data.ArrayLayout(size, pixels), reset_less=True)
         place, group = Signal(range(pixels)), Signal(range(max(2, y.image_words)))
         digit, writing = Signal(range(max(2, digits))), Signal()
         accepted, row_end, written = Signal(), place == pixels - 1, digit == digits - 1
-        m.d.comb += [self.image.ready.eq(~self.full & ~(row_end & writing & ~written)),
+        last = Signal(range(max(2, y.image_words)))      # group that is being gathered
+        pixel = delayed(m, self.image.payload, 1)
+        here = delayed(m, accepted, 1, state=True)
+        here_end = delayed(m, accepted & row_end, 1, state=True)
+        # The next row may come when the last digit of the one kept is written.
+        busy = Mux(writing, digit < digits - 2, 0) | here_end if digits > 1 else Const(0)
+        m.d.comb += [self.image.ready.eq(~self.full & ~(row_end & busy)),
                      accepted.eq(self.image.valid & self.image.ready)]
+        with m.If(accepted):
+            m.d.sync += place.eq(Mux(row_end, 0, place + 1))
+            with m.If(row_end):
+                m.d.sync += last.eq(last + 1)
+                with m.If(last == y.image_words - 1):
+                    m.d.sync += [last.eq(0), self.full.eq(1)]
+        with m.If(self.done):
+            m.d.sync += self.full.eq(0)
         with m.If(writing):
             m.d.sync += digit.eq(digit + 1)
             with m.If(written):
                 m.d.sync += [writing.eq(0), digit.eq(0), group.eq(group + 1)]
                 with m.If(group == y.image_words - 1):
                     m.d.sync += group.eq(0)
-        last = Signal(range(max(2, y.image_words)))      # group that is being gathered
-        with m.If(accepted):
-            m.d.sync += [row.eq(Cat(row[1:], self.image.payload)),
-                         place.eq(Mux(row_end, 0, place + 1))]
-            with m.If(row_end):
-                m.d.sync += [kept.eq(Cat(row.as_value()[size:], self.image.payload)),
-                             writing.eq(1), last.eq(last + 1)]
-                with m.If(last == y.image_words - 1):
-                    m.d.sync += [last.eq(0), self.full.eq(1)]
-        with m.If(self.done):
-            m.d.sync += self.full.eq(0)
+        with m.If(here):
+            m.d.sync += row.eq(Cat(row[1:], pixel))
+        with m.If(here_end):
+            m.d.sync += [kept.eq(Cat(row.as_value()[size:], pixel)), writing.eq(1)]
 
         shown = [Cat(digit_of(y, kept[p].word_select(c, 8), digit) for c in range(CHANNELS))
                  for p in range(pixels)]
