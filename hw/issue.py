@@ -103,8 +103,11 @@ class IssueSequencer(wiring.Component):
         m.d.comb += [s_end.eq(s == cfg.slices), x_end.eq(x_group == cfg.x_groups),
                      row_end.eq(row == cfg.rows)]
         m.d.sync += [out_end.eq(out_group == cfg.out_groups), digit_end.eq(digit == cfg.digits)]
-        no_bubbles = delayed(m, cfg.bubbles == 0, 1)        # the same throughout a layer
-        last_bubble = delayed(m, (cfg.bubbles - 1)[:len(bubble)], 1)
+        # The same throughout a layer, and mostly throughout the schedule, as Yosys sees from `init`.
+        bubbles = self.schedule.layers[0].bubbles
+        no_bubbles = Signal(init=bubbles == 0)
+        last_bubble = Signal.like(bubble, init=(bubbles - 1) % (1 << len(bubble)))
+        m.d.sync += [no_bubbles.eq(cfg.bubbles == 0), last_bubble.eq(cfg.bubbles - 1)]
         m.d.comb += [
             digit_done.eq(running & ~in_bubble & s_end & (ky == 2)),
             products_done.eq(digit_done & digit_end),

@@ -72,7 +72,8 @@ class PoolUnit(wiring.Component):
         def bound(of):
             """A loop bound of the layer at hand."""
             values = [of(layer) for layer in self.layers]
-            chosen = Signal(range(max(values) + 1))
+            # From the start what it may be for ever: Yosys sees then that it's constant.
+            chosen = Signal(range(max(values) + 1), init=values[0])
             with m.Switch(which):
                 for k, value in enumerate(values):
                     with m.Case(k):
