@@ -87,8 +87,8 @@ class Link(wiring.Component):
         wiring.connect(m, uart_rx.y, queue.w_stream)
         wiring.connect(m, queue.r_stream, receiver.x)
         wiring.connect(m, receiver.payload, image_store.x)
-        # The pipeline's end of this stream may lie at the chip's other side: no signal goes there and
-        # back in a cycle.
+        # The pipeline's end of this stream may lie at the chip's other side: no signal goes there
+        # and back in a cycle.
         m.submodules.pixels = pixels = fifo.SyncFIFOBuffered(width=PIXEL.size, depth=4)
         m.d.comb += [
             pixels.w_data.eq(image_store.y.payload), pixels.w_en.eq(image_store.y.valid),

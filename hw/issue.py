@@ -103,7 +103,7 @@ class IssueSequencer(wiring.Component):
         m.d.comb += [s_end.eq(s == cfg.slices), x_end.eq(x_group == cfg.x_groups),
                      row_end.eq(row == cfg.rows)]
         m.d.sync += [out_end.eq(out_group == cfg.out_groups), digit_end.eq(digit == cfg.digits)]
-        # The same throughout a layer, and mostly throughout the schedule, as Yosys sees from `init`.
+        # The same throughout a layer and mostly throughout the schedule, as Yosys sees from `init`.
         bubbles = self.schedule.layers[0].bubbles
         no_bubbles = Signal(init=bubbles == 0)
         last_bubble = Signal.like(bubble, init=(bubbles - 1) % (1 << len(bubble)))

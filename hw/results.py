@@ -242,8 +242,8 @@ class ResultUnit(wiring.Component):
         zero = 1 << y.act_frac
         amounts = [e + below for e in self.sequencer.entries]
         offsets = [(zero << e) + (1 << e - 1 if e > below else 0) for e in amounts]
-        # From the start what it may be for ever. Yosys makes one register of all that are 0 once and
-        # then 1, and its net crosses the chip.
+        # From the start what it may be for ever. Yosys makes one register of all that are 0 once
+        # and then 1, and its net crosses the chip.
         offset = Signal(range(max(offsets) + 1), init=offsets[0], reset_less=True)
         with m.Switch(word[RESIDUAL_WRITE_DELAY - 1].entry):
             for k, value in enumerate(offsets):

@@ -1,7 +1,7 @@
 """No register is constant but for its first cycle.
 
-Yosys makes one register of all that are 0 once and 1 from then on, and none knows that it's constant:
-WRN-20-4 had one with 68 sinks in three units, a net across the chip.
+Yosys makes one register of all that are 0 once and 1 from then on, and no tool knows that it's
+constant: WRN-20-4 had one with 68 sinks in three units, a net across the chip.
 """
 
 import json
