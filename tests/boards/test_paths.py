@@ -7,7 +7,7 @@ import pytest
 from boards.paths import PathsError, longest_paths, main
 
 
-def cell(kind, outputs="Z Q S0 COUT DO".split(), **ports):
+def cell(kind, outputs=("Z", "Q", "S0", "COUT", "DO"), **ports):
     return {"type": kind, "connections": {port: [bit] for port, bit in ports.items()},
             "port_directions": {port: "output" if port in outputs else "input" for port in ports}}
 
