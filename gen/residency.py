@@ -25,7 +25,7 @@ FETCH = 2    # cycles between two loads
 START = 4    # cycles from the last piece to the layer's first step
 ROUNDS = 4   # until loads and layers repeat themselves
 SLOWER = 0.002  # of a round that fewer passes may cost
-SPARE = 0.04   # WRN-20-4 on 6,144 lanes of the 85F was routed with 198 of its 208 block RAMs
+SPARE = 0.04   # WRN-20-4 on 6,144 lanes was routed with 194 of the 208 block RAMs, placed with 198
 WHOLE, STRIDED, ALL = range(3)  # which of the convolutions that read the largest maps are divided
 
 
