@@ -10,9 +10,10 @@ for the fewest cycles.
 from dataclasses import dataclass, replace
 
 from hw.issue import ARRAY_DELAY
+from hw.pipe import FAR
 from hw.schedule import Schedule, WeightLoad
 from hw.sdram import read_share
-from hw.weights import PIECE_BITS, pieces
+from hw.weights import LOADED_DELAY, PIECE_BITS, pieces
 
 from .device import EBR_SHAPES, block_rams
 from .estimate import estimate_resources
@@ -22,7 +23,7 @@ __all__ = ["Residency", "least_words", "piece_cycles", "place_weights", "weight_
 
 MEMORY_BITS = 16  # that the SDRAM gives in a cycle of its clock, but for refreshes
 FETCH = 2    # cycles between two loads
-START = 4    # cycles from the last piece to the layer's first step
+START = LOADED_DELAY + 3    # cycles from the last piece to the layer's first step
 ROUNDS = 4   # until loads and layers repeat themselves
 SLOWER = 0.002  # of a round that fewer passes may cost
 SPARE = 0.04   # WRN-20-4 on 6,144 lanes was routed with 194 of the 208 block RAMs, placed with 198
@@ -159,7 +160,7 @@ class _Passes:
                 begin = end + gap
                 if index in loads:
                     # Loads come in the layers' order, each waits only for layers before its own.
-                    free = over.get(before + loads[index] - 1, 0) + ARRAY_DELAY
+                    free = over.get(before + loads[index] - 1, 0) + ARRAY_DELAY + FAR
                     loaded = max(loaded + FETCH, free) + self.words[index] * word
                     begin = max(begin, loaded + START)
                 end = begin + cycles

@@ -4,7 +4,9 @@ from amaranth import *
 
 from .target import has_carry_cells
 
-__all__ = ["copies", "delayed"]
+__all__ = ["FAR", "copies", "delayed", "far"]
+
+FAR = 1  # cycles of :func:`far`
 
 
 def delayed(m, value, cycles, *, state=False):
@@ -18,6 +20,15 @@ def delayed(m, value, cycles, *, state=False):
         m.d.sync += held.eq(value)
         value = held
     return value
+
+
+def far(m, value):
+    """``value`` of another unit as it was ``FAR`` cycles ago.
+
+    For what one unit tells another and what may come a cycle later. A bit or two don't draw units
+    together that have hundreds of wires to others: placed in two corners, they were 10 ns apart.
+    """
+    return delayed(m, value, FAR, state=True)
 
 
 def copies(m, value, count, platform, *, state=False):

@@ -20,7 +20,7 @@ from .head import SCORE_SHAPE, HeadUnit
 from .issue import IssueSequencer
 from .maps import ColumnMemory, Window
 from .memory import Rom
-from .pipe import copies, delayed
+from .pipe import copies, delayed, far
 from .pool import PoolUnit
 from .results import (
     CODES_DELAY,
@@ -124,7 +124,8 @@ class Pipeline(wiring.Component):
 
         # Steps: maps and weights meet in the array.
         m.d.comb += [
-            issue.image_full.eq(window.image_full), window.image_done.eq(issue.image_done),
+            issue.image_full.eq(far(m, window.image_full)),
+            window.image_done.eq(far(m, issue.image_done)),
             issue.head_free.eq(head.free),
             window.r_addr.eq(issue.address), window.r_left.eq(issue.left),
             window.r_right.eq(issue.right), window.r_digit.eq(issue.digit),
@@ -141,7 +142,7 @@ class Pipeline(wiring.Component):
             m.submodules.loader = loader = WeightLoader(y)
             wiring.connect(m, wiring.flipped(self.weights), loader.pieces)
             m.d.comb += [array.load.eq(loader.y), issue.weights_there.eq(loader.there),
-                         loader.layer_done.eq(issue.layer_done),
+                         loader.layer_done.eq(far(m, issue.layer_done)),
                          loader.layer_start.eq(issue.streamed_start)]
 
         # Results: the constant's address is one cycle behind the sequencer.

@@ -21,6 +21,7 @@ from .pipe import delayed
 
 __all__ = ["PIECE_BITS", "WeightHop", "WeightLoader", "pieces"]
 
+LOADED_DELAY = 3  # cycles from a layer's last piece to knowing it, where layers are begun
 PIECE_BITS = 32  # of a weight word: what comes at a time, at most every cycle
 
 
@@ -163,6 +164,7 @@ class WeightLoader(wiring.Component):
                      self.y.piece.eq(self.pieces.payload)]
 
         waiting = Signal(range(len(loads) + 1))     # loaded, not begun yet
-        m.d.sync += waiting.eq(waiting + delayed(m, loaded, 1, state=True) - self.layer_start)
+        m.d.sync += waiting.eq(waiting + delayed(m, loaded, LOADED_DELAY, state=True)
+                               - self.layer_start)
         m.d.comb += self.there.eq(waiting != 0)
         return m
