@@ -84,8 +84,7 @@ def estimate_resources(schedule):
                for k in range(1, ceil_log2(lanes.inputs) + 1))
     bits = lanes.inputs * lanes.outputs   # of weights in a cycle
     streamed = 2 * bits if schedule.loads else 0
-    columns = 2 * (-(-lanes.pixels // 2) + 2)     # of codes that a group's two halves keep
-    copied = columns * lanes.slice_channels * schedule.act_bits * lanes.groups
+    copied = 2 * (lanes.half + 2) * lanes.slice_channels * schedule.act_bits * lanes.groups
     ff = (dots * (tree + 2 * schedule.acc_bits) + (lanes.groups + 3) * step + copied
           + units * (schedule.acc_bits * 5 + 9 * width) + word * (1 + lanes.groups)
           + 4 * bits + streamed + 3500)

