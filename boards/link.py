@@ -12,6 +12,7 @@ from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.memory import READ_LATENCY, Rom
+from hw.pipe import FAR, delayed, far
 
 from . import protocol
 from .frame import FrameReceiver, FrameSender
@@ -204,12 +205,14 @@ class Link(wiring.Component):
 
         if self.streamed:
             # The right weights' CRC is in the identity too, so that new weights change contents
-            # of memories and no gateware. It's read once, long before a question can end.
+            # of memories and no gateware. It's read once, long before a question can end, into
+            # registers that may lie where the memory's pins are.
             at, seen = Identity.CRC_AT, Signal(range(4 + READ_LATENCY + 1))
+            reading, byte = Signal(), delayed(m, letter.data, FAR)
             with m.If(seen != 4 + READ_LATENCY):
-                m.d.comb += letter.addr.eq(at + seen)
+                m.d.comb += [letter.addr.eq(at + seen), reading.eq(seen >= READ_LATENCY)]
                 m.d.sync += seen.eq(seen + 1)
-                with m.If(seen >= READ_LATENCY):
-                    m.d.sync += self.expected.eq(Cat(self.expected[8:], letter.data))
+            with m.If(far(m, reading)):
+                m.d.sync += self.expected.eq(Cat(self.expected[8:], byte))
 
         return m

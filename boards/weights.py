@@ -15,6 +15,7 @@ from amaranth.lib import cdc, fifo, stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
+from hw.pipe import far
 from hw.sdram import BURST, SdramController
 from hw.weights import PIECE_BITS
 
@@ -102,11 +103,9 @@ class WeightSource(wiring.Component):
         # Bytes are cycles apart, so the queue is never full.
         m.submodules.questions = questions = DomainRenamer(
             {"memory": "sync", "sync": "memory"})(Crossing(11, QUESTION_SLOTS))
+        asked = far(m, Cat(self.bytes.payload, self.bytes.valid, self.begin, self.check))
         taken = questions.r.payload
-        m.d.sync += [
-            questions.w.payload.eq(Cat(self.bytes.payload, self.bytes.valid, self.begin,
-                                       self.check)),
-            questions.w.valid.eq(self.bytes.valid | self.begin | self.check)]
+        m.d.sync += [questions.w.payload.eq(asked), questions.w.valid.eq(asked[8:].any())]
         m.d.comb += [
             questions.r.ready.eq(1), store.bytes.payload.eq(taken[:8]),
             Cat(store.bytes.valid, store.begin, store.check).eq(

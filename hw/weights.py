@@ -12,17 +12,19 @@ waits until the layers are over whose weights it overwrites, and a layer until i
 """
 
 from amaranth import *
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from .memory import Ram
-from .pipe import delayed
+from .pipe import FAR, delayed, far
 
 __all__ = ["PIECE_BITS", "WeightHop", "WeightLoader", "pieces"]
 
 LOADED_DELAY = 3  # cycles from a layer's last piece to knowing it, where layers are begun
 PIECE_BITS = 32  # of a weight word: what comes at a time, at most every cycle
+# Pieces that wait for the loader: 16 in LUT RAM, which has no less, and one in a register.
+QUEUE = 17
 
 
 def pieces(schedule):
@@ -132,6 +134,15 @@ class WeightLoader(wiring.Component):
         m.d.comb += row.addr.eq(index)
 
         memories = y.lanes.weight_memories
+        # The stream comes from the pins' corner: registers on the way here and back, and room for
+        # all that is taken until the word that there's no more has gone there.
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=PIECE_BITS, depth=QUEUE)
+        m.d.comb += [
+            self.pieces.ready.eq(far(m, queue.level < QUEUE - 2 * (FAR + 1))),
+            queue.w_data.eq(delayed(m, self.pieces.payload, FAR)),
+            queue.w_en.eq(far(m, self.pieces.valid & self.pieces.ready))]
+        stored = queue.r_stream
+
         target, piece = Signal(range(max(2, memories))), Signal(range(max(2, pieces(y))))
         addr, word = Signal(self.y.addr.shape(), init=start), Signal(row_layout["last"].shape)
         piece_end, target_end = piece == pieces(y) - 1, target == memories - 1
@@ -145,8 +156,8 @@ class WeightLoader(wiring.Component):
                     m.d.comb += taken.eq(row.data.step)
                     m.next = "LOAD"
             with m.State("LOAD"):
-                m.d.comb += self.pieces.ready.eq(1)
-                with m.If(self.pieces.valid):
+                m.d.comb += stored.ready.eq(1)
+                with m.If(stored.valid):
                     m.d.sync += piece.eq(piece + 1)
                     with m.If(piece_end):
                         m.d.sync += [piece.eq(0), target.eq(target + 1)]
@@ -159,9 +170,9 @@ class WeightLoader(wiring.Component):
                                     m.d.sync += addr.eq(start)
                                 m.next = "FETCH"
         m.d.sync += credit.eq(credit + self.layer_done - taken)
-        m.d.sync += [self.y.valid.eq(self.pieces.valid & self.pieces.ready),
+        m.d.sync += [self.y.valid.eq(stored.valid & stored.ready),
                      self.y.last.eq(piece_end), self.y.hops.eq(target), self.y.addr.eq(addr),
-                     self.y.piece.eq(self.pieces.payload)]
+                     self.y.piece.eq(stored.payload)]
 
         waiting = Signal(range(len(loads) + 1))     # loaded, not begun yet
         m.d.sync += waiting.eq(waiting + delayed(m, loaded, LOADED_DELAY, state=True)
