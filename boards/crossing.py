@@ -66,7 +66,10 @@ class Crossing(wiring.Component):
 
         r_slot = Signal(range(count))
         m.d.comb += read.addr.eq(r_slot)
-        there = (filled_here ^ emptied).bit_select(r_slot, 1)
+        # A cycle late, but a slot isn't looked at again before all others.
+        occupied = Signal(count)
+        m.d.sync += occupied.eq(filled_here ^ emptied)
+        there = occupied.bit_select(r_slot, 1)
         with m.If(self.r.ready | ~self.r.valid):
             m.d.sync += [self.r.valid.eq(there), self.r.payload.eq(read.data)]
             with m.If(there):

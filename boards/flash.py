@@ -182,14 +182,21 @@ class WeightBoot(wiring.Component):
             m.d.comb += [source.bytes.payload.eq(reader.bytes.payload),
                          source.bytes.valid.eq(reader.bytes.valid)]
 
-        timer = Signal(range(self.pause), init=self.pause - 1)
+        timer, over = Signal(range(self.pause), init=self.pause - 1), Signal()
+        started = Signal()
+        m.d.sync += over.eq(timer == 0)
+        m.d.comb += reader.start.eq(started)
         with m.FSM():
             with m.State("pause"):
                 m.d.sync += timer.eq(timer - 1)
-                with m.If(timer == 0):
+                with m.If(over):
                     m.next = "start"
             with m.State("start"):
-                m.d.comb += [source.begin.eq(1), reader.start.eq(1)]
+                m.d.comb += source.begin.eq(1)
+                m.d.sync += started.eq(1)
+                m.next = "started"
+            with m.State("started"):
+                m.d.sync += started.eq(0)
                 m.next = "load"
             with m.State("load"):
                 with m.If(~reader.busy):

@@ -65,10 +65,13 @@ class FrameReceiver(wiring.Component):
         fields = Signal(32)
         left = Signal(range(protocol.LONGEST + 1))
         waited = Signal(range(self.patience + 1))
-        in_frame, late = Signal(), Signal()
+        in_frame, late, expired = Signal(), Signal(), Signal()
+        # A byte is taken in every other cycle at most: time to compare before it comes.
+        none_left, one_left, empty = Signal(), Signal(), Signal()
+        m.d.sync += [none_left.eq(left == 0), one_left.eq(left == 1), empty.eq(header.length == 0),
+                     expired.eq(~offered & (waited == self.patience - 1))]
         m.d.comb += [
-            header.eq(fields),
-            late.eq(in_frame & ~offered & (waited == self.patience)),
+            header.eq(fields), late.eq(in_frame & ~offered & expired),
             header_crc.data.eq(byte), body_crc.data.eq(byte),
             self.payload.p.eq(byte),
         ]
@@ -104,7 +107,7 @@ class FrameReceiver(wiring.Component):
                              header_crc.valid.eq(offered), body_crc.valid.eq(offered)]
                 with m.If(offered):
                     m.d.sync += [fields.eq(Cat(fields[8:], byte)), left.eq(left - 1)]
-                    with m.If(left == 0):
+                    with m.If(none_left):
                         m.next = "check"
                 with m.If(late):
                     judge(Fault.LATE)
@@ -115,7 +118,7 @@ class FrameReceiver(wiring.Component):
                 with m.If(offered):
                     with m.If(byte != header_crc.crc):
                         judge(Fault.HEADER)
-                    with m.Elif(header.length == 0):
+                    with m.Elif(empty):
                         m.d.sync += left.eq(3)
                         m.next = "crc"
                     with m.Else():
@@ -128,7 +131,7 @@ class FrameReceiver(wiring.Component):
                              self.payload.valid.eq(offered)]
                 with m.If(offered):
                     m.d.sync += left.eq(left - 1)
-                    with m.If(left == 1):
+                    with m.If(one_left):
                         m.d.sync += left.eq(3)
                         m.next = "crc"
                 with m.If(late):
@@ -138,7 +141,7 @@ class FrameReceiver(wiring.Component):
                 m.d.comb += [taken.eq(offered), in_frame.eq(1), body_crc.valid.eq(offered)]
                 with m.If(offered):
                     m.d.sync += left.eq(left - 1)
-                    with m.If(left == 0):
+                    with m.If(none_left):
                         m.next = "match"
                 with m.If(late):
                     judge(Fault.LATE)
@@ -192,7 +195,7 @@ class FrameSender(wiring.Component):
 
         fields = self.header.p.as_value()
         step = Signal(range(8))
-        left = Signal(range(protocol.LONGEST + 1))
+        left, last = Signal(range(protocol.LONGEST + 1)), Signal()
         with m.FSM():
             with m.State("sync"):
                 m.d.comb += [byte.eq(Mux(step == 0, *protocol.SYNC)),
@@ -212,7 +215,7 @@ class FrameSender(wiring.Component):
 
             with m.State("check"):
                 m.d.comb += [byte.eq(header_crc.crc), valid.eq(~fresh), covered.eq(1)]
-                m.d.sync += left.eq(self.header.p.length)
+                m.d.sync += [left.eq(self.header.p.length), last.eq(self.header.p.length == 1)]
                 with m.If(go & valid):
                     m.d.sync += step.eq(0)
                     with m.If(self.header.p.length == 0):
@@ -224,8 +227,8 @@ class FrameSender(wiring.Component):
                 m.d.comb += [byte.eq(self.payload.p), valid.eq(self.payload.valid),
                              self.payload.ready.eq(go), covered.eq(1)]
                 with m.If(go & valid):
-                    m.d.sync += left.eq(left - 1)
-                    with m.If(left == 1):
+                    m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
+                    with m.If(last):
                         m.next = "crc"
 
             with m.State("crc"):

@@ -87,14 +87,9 @@ class Link(wiring.Component):
         m.submodules.uart_tx = uart_tx = UartTransmitter(self.uart)
         wiring.connect(m, uart_rx.y, queue.w_stream)
         wiring.connect(m, queue.r_stream, receiver.x)
-        wiring.connect(m, receiver.payload, image_store.x)
-        # The pipeline's end of this stream may lie at the chip's other side: no signal goes there
-        # and back in a cycle.
-        m.submodules.pixels = pixels = fifo.SyncFIFOBuffered(width=PIXEL.size, depth=4)
-        m.d.comb += [
-            pixels.w_data.eq(image_store.y.payload), pixels.w_en.eq(image_store.y.valid),
-            image_store.y.ready.eq(pixels.w_rdy), self.image.payload.eq(pixels.r_data),
-            self.image.valid.eq(pixels.r_rdy), pixels.r_en.eq(self.image.ready)]
+        byte, arrived = delayed(m, receiver.payload.payload, FAR), far(m, receiver.payload.valid)
+        m.d.comb += [image_store.x.payload.eq(byte), image_store.x.valid.eq(arrived)]
+        wiring.connect(m, image_store.y, wiring.flipped(self.image))
         wiring.connect(m, wiring.flipped(self.scores), score_store.x)
         wiring.connect(m, sender.y, uart_tx.x)
         m.d.comb += [uart_rx.rx.eq(self.rx), self.tx.eq(uart_tx.tx)]
@@ -110,11 +105,11 @@ class Link(wiring.Component):
         def refuse(reason):
             m.d.sync += [kind.eq(Kind.ERROR), length.eq(1), why.eq(reason), self.refused.eq(1)]
 
-        good, checked, check = Const(1), Const(1), Signal()
+        good, checked, check, lost = Const(1), Const(1), Signal(), Const(0)
         if self.streamed:
-            good, checked = self.good, self.checked
-            m.d.comb += [self.load.payload.eq(receiver.payload.payload),
-                         self.load.valid.eq(receiver.payload.valid & (asked.kind == Kind.LOAD)),
+            good, checked, lost = far(m, self.good), self.checked, far(m, self.lost)
+            m.d.comb += [self.load.payload.eq(byte),
+                         self.load.valid.eq(arrived & (asked.kind == Kind.LOAD)),
                          self.load_begin.eq(receiver.verdict.valid & receiver.verdict.ready),
                          self.check.eq(check)]
 
@@ -145,7 +140,7 @@ class Link(wiring.Component):
                             m.next = "check"
                     if self.streamed:
                         with m.Elif(asked.kind == Kind.LOAD):
-                            with m.If(self.lost):
+                            with m.If(lost):
                                 refuse(Fault.BUSY)
                             with m.Elif((asked.length[:4] == 4) & (asked.length != 4)):
                                 answer(Kind.LOAD, 0)
@@ -159,10 +154,13 @@ class Link(wiring.Component):
 
             with m.State("checking"):
                 with m.If(checked):
-                    answer(Kind.CHECK, 0)
-                    with m.If(~good):
-                        refuse(Fault.WEIGHTS)
-                    m.next = "answer"
+                    m.next = "checked"
+
+            with m.State("checked"):                # `good` came a cycle later
+                answer(Kind.CHECK, 0)
+                with m.If(~good):
+                    refuse(Fault.WEIGHTS)
+                m.next = "answer"
 
             with m.State("start"):
                 m.d.comb += [image_store.start.eq(1), score_store.start.eq(1)]
@@ -208,11 +206,11 @@ class Link(wiring.Component):
             # of memories and no gateware. It's read once, long before a question can end, into
             # registers that may lie where the memory's pins are.
             at, seen = Identity.CRC_AT, Signal(range(4 + READ_LATENCY + 1))
-            reading, byte = Signal(), delayed(m, letter.data, FAR)
+            reading, part = Signal(), delayed(m, letter.data, FAR)
             with m.If(seen != 4 + READ_LATENCY):
                 m.d.comb += [letter.addr.eq(at + seen), reading.eq(seen >= READ_LATENCY)]
                 m.d.sync += seen.eq(seen + 1)
             with m.If(far(m, reading)):
-                m.d.sync += self.expected.eq(Cat(self.expected[8:], byte))
+                m.d.sync += self.expected.eq(Cat(self.expected[8:], part))
 
         return m

@@ -1,12 +1,14 @@
-"""``python -m boards.paths``: the longest paths of a netlist before anything is placed.
+"""``python -m boards.paths``: the longest paths of a netlist, before or after it's placed.
 
-Place and route takes most of an hour to say which path is too long; this takes seconds. It's no
-forecast: a wire's delay is guessed from its sinks alone. But a path that is much longer than the
-others here, or a net with sinks in every unit, stays one when it's placed.
+Place and route takes most of an hour to say which path is too long; this takes seconds. Before
+placement it's no forecast: a wire's delay is guessed from its sinks alone. But a path that is much
+longer than the others here, or a net with sinks in every unit, stays one when it's placed. After it
+(nextpnr's ``--write``) it's guessed from the distance, by the formula that nextpnr places by.
 """
 
 import argparse
 import json
+import re
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -19,11 +21,16 @@ __all__ = ["LongPath", "Net", "PathsError", "longest_paths", "main"]
 
 # ns from the inputs (or the clock) to the outputs, roughly those of speed grade 6; what's in
 # neither table starts paths at 0.
-THROUGH = {"LUT4": 0.24, "PFUMX": 0.2, "L6MUX21": 0.2, "CCU2C": 0.45, "TRELLIS_DPR16X4": 0.5}
+THROUGH = {"LUT4": 0.24, "PFUMX": 0.2, "L6MUX21": 0.2, "CCU2C": 0.45, "TRELLIS_DPR16X4": 0.5,
+           "TRELLIS_COMB": 0.24}                # the last is nextpnr's name for all of those
 FROM_CLOCK = {"TRELLIS_FF": 0.52, "DP16KD": 1.0, "MULT18X18D": 4.0}
-CARRY = 0.05                                    # from CIN on: neither wire nor LUT
+CARRY = 0.05                                    # from CIN or FCI on: neither wire nor LUT
 CLOCKS = {"CLK", "CLKA", "CLKB", "WCK"}
-WRITES = {"DI", "WAD", "WRE", "WCK"}            # of LUT RAM: they don't reach its output in a cycle
+# Of LUT RAM: they don't reach its output in a cycle.
+WRITES = {"DI", "WRE", "WCK", "WAD", "WD", *(f"WAD{k}" for k in range(4))}
+RAMS = {"TRELLIS_DPR16X4", "TRELLIS_COMB"}
+MULTIPLEXED = {"M", "F1", "FXA", "FXB"}         # inputs behind the LUT, of an output OFX alone
+WITHIN = {"CIN", "FCI", "FXA", "FXB"}           # inputs that a neighbour reaches without a wire
 
 
 class PathsError(ValueError):
@@ -32,12 +39,14 @@ class PathsError(ValueError):
 
 @dataclass(frozen=True)
 class Net:
-    """A net of a path: its name, what drives it, its sinks, and when it's there, in ns."""
+    """A net of a path: its name, what drives it, its sinks, and when it's there, in ns; ``at`` is
+    where its driver is placed, ``(x, y)``, or ``None``."""
 
     name: str
     driver: str
     sinks: int
     ns: float
+    at: tuple | None = None
 
 
 @dataclass(frozen=True)
@@ -51,9 +60,15 @@ class LongPath:
     nets: tuple
 
 
-def _wire_ns(sinks):
+def _unplaced_ns(sinks):
     # A guess: half a nanosecond to a neighbour, two to a hundred sinks.
     return 0.5 + 0.05 * min(sinks, 8) + 0.012 * min(sinks, 100)
+
+
+def _placed_ns(start, end):
+    # nextpnr's `Arch::predictDelay` for ECP5, speed grade 6.
+    dx, dy = (abs(a - b) for a, b in zip(start, end))
+    return 0.12 * (6 + max(dx - 5, 0) + max(dy - 5, 0) + 2 * (min(dx, 5) + min(dy, 5)))
 
 
 class _Netlist:
@@ -61,14 +76,20 @@ class _Netlist:
 
     def __init__(self, module):
         self.cells, self.driver, self.sinks = module["cells"], {}, Counter()
+        self.port = {}                          # of its driver
         self.inputs = {name: [] for name in self.cells}
+        self.at = {name: (int(found[1]), int(found[2])) for name, cell in self.cells.items() if
+                   (found := re.match(r"X(\d+)/Y(\d+)/", cell.get("attributes", {}).get(
+                       "NEXTPNR_BEL", "")))}
+        constant = {bit for name, cell in self.cells.items() if name.startswith("$PACKER_")
+                    for bits in cell["connections"].values() for bit in bits}
         for name, cell in self.cells.items():
             for port, bits in cell["connections"].items():
                 for bit in bits:
-                    if isinstance(bit, str):
+                    if isinstance(bit, str) or bit in constant:
                         continue
                     if cell["port_directions"][port] == "output":
-                        self.driver[bit] = name
+                        self.driver[bit], self.port[bit] = name, port
                     else:
                         self.inputs[name].append((port, bit))
                         self.sinks[bit] += 1
@@ -80,43 +101,52 @@ class _Netlist:
     def kind(self, cell):
         return self.cells[cell]["type"]
 
-    def through(self, cell):
-        """Inputs, ``(port, net)``, from which a path goes on through a cell in the same cycle."""
-        if self.kind(cell) not in THROUGH:
+    def through(self, bit):
+        """Inputs of a net's driver, ``(port, net)``, from which a path goes on to it in the same
+        cycle."""
+        cell = self.driver.get(bit)
+        if cell is None or self.kind(cell) not in THROUGH:
             return []
-        ram = self.kind(cell) == "TRELLIS_DPR16X4"
-        return [(port, bit) for port, bit in self.inputs[cell] if not (ram and port in WRITES)]
+        without = (WRITES if self.kind(cell) in RAMS else set()) | (
+            MULTIPLEXED if self.port[bit] in ("F", "FCO") else set())
+        return [(port, bit) for port, bit in self.inputs[cell] if port not in without]
+
+    def wire_ns(self, bit, cell, port):
+        """Of a net to one of its sinks."""
+        start, end = self.at.get(self.driver.get(bit)), self.at.get(cell)
+        if port in WITHIN or port == "DI" and start is not None and start == end:
+            return 0.0
+        return _placed_ns(start, end) if start and end else _unplaced_ns(self.sinks[bit])
 
     def arrivals(self):
-        """``(ns, before)``: when the outputs of a cell are there, and the net that is to blame."""
-        graph = {cell: {self.driver[bit] for _, bit in self.through(cell) if bit in self.driver}
-                 for cell in self.cells}
+        """``(ns, before)``: when a net is there, and the net before it that is to blame."""
+        graph = {bit: {before for _, before in self.through(bit)} for bit in self.driver}
         ns, before = {}, {}
         try:
             order = list(TopologicalSorter(graph).static_order())
         except CycleError as error:
-            cells = ", ".join(error.args[1][:-1][:5])
+            cells = ", ".join(self.driver[bit] for bit in error.args[1][:-1][:5])
             raise PathsError(f"The netlist has a loop through {cells}") from None
-        for cell in order:
-            ns[cell], before[cell] = FROM_CLOCK.get(self.kind(cell), 0.0), None
-            for port, bit in self.through(cell):
-                carry = self.kind(cell) == "CCU2C" and port == "CIN"
-                at = (ns.get(self.driver.get(bit), 0.0)
-                      + (CARRY if carry else _wire_ns(self.sinks[bit]) + THROUGH[self.kind(cell)]))
-                if at > ns[cell]:
-                    ns[cell], before[cell] = at, bit
+        for bit in order:
+            cell = self.driver.get(bit)
+            ns[bit], before[bit] = FROM_CLOCK.get(self.kind(cell), 0.0) if cell else 0.0, None
+            for port, source in self.through(bit):
+                at = (ns[source] + self.wire_ns(source, cell, port)
+                      + (CARRY if port in ("CIN", "FCI") else THROUGH[self.kind(cell)]))
+                if at > ns[bit]:
+                    ns[bit], before[bit] = at, source
         return ns, before
 
 
 def longest_paths(module, count):
-    """The ``count`` longest paths of a flat module of Yosys' JSON netlist for ECP5, longest first:
-    a list of :class:`LongPath`. Of those that share their last net but one only one is given.
+    """The ``count`` longest paths of a flat module of Yosys' or nextpnr's JSON for ECP5: a list of
+    :class:`LongPath`, longest first. Of those that share their last net but one only one is given.
 
     Raises :class:`PathsError` where LUTs make a loop.
     """
     netlist = _Netlist(module)
     ns, before = netlist.arrivals()
-    ends = sorted(((ns.get(netlist.driver.get(bit), 0.0) + _wire_ns(netlist.sinks[bit]),
+    ends = sorted(((ns.get(bit, 0.0) + netlist.wire_ns(bit, cell, port),
                     cell, port, bit) for cell in netlist.cells if netlist.kind(cell) in FROM_CLOCK
                    for port, bit in netlist.inputs[cell] if port not in CLOCKS), reverse=True)
     found, seen = [], set()
@@ -125,8 +155,8 @@ def longest_paths(module, count):
         while bit is not None:
             driver = netlist.driver.get(bit)
             nets.append(Net(netlist.names.get(bit, str(bit)), netlist.kind(driver) if driver else
-                            "pin", netlist.sinks[bit], ns.get(driver, 0.0)))
-            bit = before.get(driver)
+                            "pin", netlist.sinks[bit], ns.get(bit, 0.0), netlist.at.get(driver)))
+            bit = before.get(bit)
         shared = nets[min(1, len(nets) - 1)]
         if shared not in seen:
             seen.add(shared)
@@ -168,7 +198,8 @@ def main(arguments=None):
     for path in found:
         print(f"{path.ns:.1f} ns to {path.kind} {path.end}")
         for net in path.nets:
-            print(f"  {net.ns:5.1f}  {net.driver:16} {net.sinks:5} sinks  {net.name}")
+            at = "X{}/Y{}".format(*net.at) if net.at else ""
+            print(f"  {net.ns:5.1f}  {net.driver:16} {at:8} {net.sinks:5} sinks  {net.name}")
     return 0
 
 

@@ -12,6 +12,7 @@ from hw.image import load_cycles
 from hw.issue import ARRAY_DELAY
 from hw.pipe import FAR
 from hw.pipeline import Pipeline
+from hw.queue import QUEUE_LATENCY
 from hw.results import CODES_DELAY, emit_latency
 from hw.schedule import Lanes
 
@@ -131,7 +132,7 @@ class Plan:
         """Clock cycles from the first pixel taken to the last score given, nothing waiting: of the
         first frame of a round."""
         drain = ARRAY_DELAY + emit_latency(self.schedule) + self.lanes.groups - 1
-        loaded = load_cycles(self.schedule) + FAR
+        loaded = QUEUE_LATENCY + load_cycles(self.schedule) + FAR
         return (loaded + self.residency.cycles - self.schedule.layers[0].gap + drain
                 + CODES_DELAY + head_cycles(self.schedule))
 

@@ -10,14 +10,15 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for, ceil_log2
 
 from .memory import READ_LATENCY, Ram, Rom
-from .pipe import delayed
+from .pipe import FAR, count_up, delayed, far
 from .results import codes_layout
 
 __all__ = ["SCORE_SHAPE", "HeadUnit", "head_cycles", "sums_memory"]
 
 SCORE_SHAPE = data.StructLayout({"score": signed(32), "last": 1})
 
-SUM_DELAY = READ_LATENCY + 1  # from the codes of the last word to the sums
+ADDRESSED = READ_LATENCY + 1   # cycles from a word's address to its sums: a register on the way
+SUM_DELAY = ADDRESSED + 1      # from the codes of the last word to the sums
 # LUT RAM has 16 words a cell: more take more cells and multiplexers than two block RAMs are worth.
 LUT_RAM_WORDS = 64
 
@@ -39,7 +40,7 @@ def sums_memory(schedule):
 
 def _total_delay(channels):
     """Cycles from a word's address to its products' total, two of them added in a cycle."""
-    return READ_LATENCY + 1 + ceil_log2(channels)
+    return ADDRESSED + 1 + ceil_log2(channels)
 
 
 def head_cycles(schedule):
@@ -47,7 +48,7 @@ def head_cycles(schedule):
     waiting."""
     channels = schedule.lanes.result_channels
     slices = schedule.features // channels
-    return SUM_DELAY + schedule.classes * (slices + _total_delay(channels) + 1) - 1
+    return SUM_DELAY + schedule.classes * (slices + _total_delay(channels) + 1 + FAR) - 1 - FAR
 
 
 class HeadUnit(wiring.Component):
@@ -92,47 +93,50 @@ class HeadUnit(wiring.Component):
         word_shape = data.ArrayLayout(_sum_shape(y), channels)
         m.submodules.sums = sums = self.sums
 
-        # Over the pixels of a word in the two cycles that the sum so far takes to be read. The same
+        # Over the pixels of a word in the cycles that the sum so far takes to be read. The same
         # word comes again with the next pixels, three kernel rows and so three cycles later or
         # more: it's written by then.
         half = [Signal(word_shape, name=f"half{k}", reset_less=True) for k in range(2)]
         added = Signal(word_shape, reset_less=True)
+        arrived = delayed(m, self.codes, ADDRESSED - 2)
         for j in range(channels):
-            column = [codes[j] for codes in self.codes]
+            column = [codes[j] for codes in arrived]
             m.d.sync += [half[0][j].eq(sum(column[0::2])), half[1][j].eq(sum(column[1::2])),
                          added[j].eq(half[0][j] + half[1][j])]
         valid, start, end = delayed(m, Cat(self.valid, self.start, self.end & self.valid),
-                                    READ_LATENCY, state=True)
+                                    ADDRESSED, state=True)
 
         scoring, scored, more = Signal(), Signal(self.frame.shape()), Signal()
         k = Signal(self.slice.shape())
         address = Cat(self.slice, self.frame)
         before, after = data.View(word_shape, sums.r_data), Signal(word_shape)
         m.d.comb += [
-            sums.r_addr.eq(Mux(scoring, Cat(k, scored), address)), sums.w_en.eq(valid),
-            sums.w_addr.eq(delayed(m, address, READ_LATENCY)), sums.w_data.eq(after),
+            sums.r_addr.eq(delayed(m, Mux(scoring, Cat(k, scored), address), 1)),
+            sums.w_en.eq(valid), sums.w_addr.eq(delayed(m, address, ADDRESSED)),
+            sums.w_data.eq(after),
             *(after[j].eq(added[j] + Mux(start, 0, before[j])) for j in range(channels))]
 
         # Scores: a word of channels a cycle, then the class's score waits until it's taken.
-        class_end = k == self.slices - 1
+        class_end = Signal(init=self.slices == 1)
         j_class = Signal(range(y.classes))
         issue, word = Signal(), Signal(range(max(2, y.classes * self.slices)))
         m.submodules.rom = self.rom
-        m.d.comb += self.rom.addr.eq(word)
+        m.d.comb += self.rom.addr.eq(delayed(m, word, 1))
+        taken = far(m, self.scores.valid & self.scores.ready)
         with m.FSM() as fsm:
             with m.State("SUM"):
-                m.d.sync += [k.eq(0), j_class.eq(0), word.eq(0), scored.eq(0)]
+                m.d.sync += [j_class.eq(0), word.eq(0), scored.eq(0)]
                 with m.If(end):
                     m.d.sync += more.eq(~self.absent if y.frames > 1 else 0)
                     m.next = "CLASS"
             with m.State("CLASS"):
                 m.d.comb += [scoring.eq(1), issue.eq(1)]
-                m.d.sync += [k.eq(k + 1), word.eq(word + 1)]
+                count_up(m, k, class_end, self.slices)
+                m.d.sync += word.eq(word + 1)
                 with m.If(class_end):
-                    m.d.sync += k.eq(0)
                     m.next = "SCORE"
             with m.State("SCORE"):
-                with m.If(self.scores.valid & self.scores.ready):
+                with m.If(taken):
                     m.d.sync += j_class.eq(j_class + 1)
                     m.next = "CLASS"
                     with m.If(self.scores.payload.last):

@@ -99,17 +99,21 @@ class IssueSequencer(wiring.Component):
         s_end, x_end, row_end, out_end, digit_end = (Signal() for _ in range(5))
         digit_done, result_done, pixels_done, row_done, layer_done = (Signal() for _ in range(5))
         products_done = Signal()
-        # What counts slower than the three kernel rows of a digit is compared a cycle ahead.
+        # A cycle ahead is compared what everything follows from, the end of a digit (three steps at
+        # least), and what counts slower.
         m.d.comb += [s_end.eq(s == cfg.slices), x_end.eq(x_group == cfg.x_groups),
                      row_end.eq(row == cfg.rows)]
-        m.d.sync += [out_end.eq(out_group == cfg.out_groups), digit_end.eq(digit == cfg.digits)]
+        before_last = Signal.like(k)
+        m.d.sync += [before_last.eq(cfg.step - 2),
+                     digit_done.eq(running & ~in_bubble & (k == before_last)),
+                     out_end.eq(out_group == cfg.out_groups),
+                     digit_end.eq(digit == cfg.digits)]
         # The same throughout a layer and mostly throughout the schedule, as Yosys sees from `init`.
         bubbles = self.schedule.layers[0].bubbles
         no_bubbles = Signal(init=bubbles == 0)
         last_bubble = Signal.like(bubble, init=(bubbles - 1) % (1 << len(bubble)))
         m.d.sync += [no_bubbles.eq(cfg.bubbles == 0), last_bubble.eq(cfg.bubbles - 1)]
         m.d.comb += [
-            digit_done.eq(running & ~in_bubble & s_end & (ky == 2)),
             products_done.eq(digit_done & digit_end),
             result_done.eq(Mux(in_bubble, bubble == last_bubble, products_done & no_bubbles)),
             pixels_done.eq(result_done & out_end),

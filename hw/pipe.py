@@ -1,10 +1,10 @@
-"""Registers in a row and side by side."""
+"""Registers in a row and side by side, and counters that need no comparison."""
 
 from amaranth import *
 
 from .target import has_carry_cells
 
-__all__ = ["FAR", "copies", "delayed", "far"]
+__all__ = ["FAR", "copies", "count_up", "delayed", "far"]
 
 FAR = 1  # cycles of :func:`far`
 
@@ -29,6 +29,12 @@ def far(m, value):
     together that have hundreds of wires to others: placed in two corners, they were 10 ns apart.
     """
     return delayed(m, value, FAR, state=True)
+
+
+def count_up(m, count, end, total):
+    """Count from 0 to ``total - 1`` and again from 0; the register ``end`` tells the last, so that
+    nothing is compared before something follows from it."""
+    m.d.sync += [count.eq(Mux(end, 0, count + 1)), end.eq(count == (total - 2) % total)]
 
 
 def copies(m, value, count, platform, *, state=False):

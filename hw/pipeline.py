@@ -22,8 +22,10 @@ from .maps import ColumnMemory, Window
 from .memory import Rom
 from .pipe import copies, delayed, far
 from .pool import PoolUnit
+from .queue import FarQueue
 from .results import (
     CODES_DELAY,
+    ISSUE_DELAY,
     RESIDUAL_READ_DELAY,
     RESIDUAL_WRITE_DELAY,
     ResultSequencer,
@@ -119,7 +121,9 @@ class Pipeline(wiring.Component):
         m.submodules.residual = residual = ColumnMemory(
             lanes.pixels, 1, stored.elem_shape.size, y.residual_depth, halo=("left",))
         m.submodules.pool = pool = PoolUnit(y)
-        wiring.connect(m, wiring.flipped(self.image), window.image)
+        m.submodules.queue = queue = FarQueue(IMAGE_SHAPE)
+        wiring.connect(m, wiring.flipped(self.image), queue.x)
+        wiring.connect(m, queue.y, window.image)
         wiring.connect(m, wiring.flipped(self.scores), head.scores)
 
         # Steps: maps and weights meet in the array.
@@ -134,7 +138,7 @@ class Pipeline(wiring.Component):
             array.x.active.eq(issue.control.active), array.x.shift.eq(issue.control.shift),
             array.x.last.eq(issue.control.last)]
         # Its last register is the sequencer's own: the array has one of the same value, far away.
-        emit = delayed(m, issue.control.last, emit_latency(y) - 1, state=True)
+        emit = delayed(m, issue.control.last, emit_latency(y) - ISSUE_DELAY - 1, state=True)
         m.d.comb += sequencer.emit.eq(copies(m, emit, 1, platform, state=True)[0])
 
         m.d.comb += issue.weights_there.eq(1)
@@ -145,8 +149,9 @@ class Pipeline(wiring.Component):
                          loader.layer_done.eq(far(m, issue.layer_done)),
                          loader.layer_start.eq(issue.streamed_start)]
 
-        # Results: the constant's address is one cycle behind the sequencer.
-        word = [sequencer.word]
+        # Results: the constant's address is a cycle behind the word's.
+        word = [delayed(m, sequencer.word, ISSUE_DELAY, state=True)]
+        pool_start = delayed(m, sequencer.pool_start, ISSUE_DELAY, state=True)
         for _ in range(CODES_DELAY):
             word.append(delayed(m, word[-1], 1, state=True))
         m.d.comb += [
@@ -159,7 +164,7 @@ class Pipeline(wiring.Component):
         m.d.comb += [pool.r_data[i].eq(column) for i, column in enumerate(r_data)]
         m.d.comb += [results.residual[p].eq(column) for p, column in enumerate(r_data[1:])]
         m.d.comb += [
-            pool.start.eq(sequencer.pool_start),
+            pool.start.eq(pool_start),
             residual.r_addr.eq(Mux(pool.busy[-1], pool.r_addr, word[RESIDUAL_READ_DELAY].residual)),
             residual.r_left.eq(pool.r_left)]
         written = word[RESIDUAL_WRITE_DELAY]

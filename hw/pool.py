@@ -89,7 +89,9 @@ class PoolUnit(wiring.Component):
         running, lower = Signal(), Signal()
         s, group, row = Signal(slices.shape()), Signal(groups.shape()), Signal(rows.shape())
         read, read_base, write, write_base = (Signal(address) for _ in range(4))
-        row_end, group_end, s_end = row == rows, group == groups, s == slices - 1
+        # Rows take two cycles: what they and all slower counters come to is compared before.
+        row_end, group_end, s_end = (delayed(m, end, 1) for end in (
+            row == rows, group == groups, s == slices - 1))
         with m.If(self.start):
             m.d.sync += wait.eq(START_DELAY)
         with m.If(wait != 0):

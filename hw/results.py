@@ -1,6 +1,6 @@
 """From accumulators to maps: shift, residual, shifted ReLU, one result word a cycle.
 
-Cycle numbers count from the word's own cycle ``s`` in :class:`ResultSequencer`:
+Cycle numbers count from the cycle ``s`` after the word's own in :class:`ResultSequencer`:
 
 ====  =====================================================================================
 s+1   constant's address                                       s+6   residual read
@@ -20,10 +20,11 @@ from .memory import READ_LATENCY
 from .pipe import copies, delayed
 from .schedule import LayerTable
 
-__all__ = ["CODES_DELAY", "RESIDUAL_READ_DELAY", "RESIDUAL_WRITE_DELAY", "STORED_EXTRA_BITS",
-           "ResultSequencer", "ResultUnit", "clip_code", "codes_layout", "emit_latency",
-           "residual_layout"]
+__all__ = ["CODES_DELAY", "ISSUE_DELAY", "RESIDUAL_READ_DELAY", "RESIDUAL_WRITE_DELAY",
+           "STORED_EXTRA_BITS", "ResultSequencer", "ResultUnit", "clip_code", "codes_layout",
+           "emit_latency", "residual_layout"]
 
+ISSUE_DELAY = 1                                   # from the sequencer's cycle to s
 CONSTANTS_DELAY = 1 + READ_LATENCY
 WORD_DELAY = CONSTANTS_DELAY + 1                  # accumulators
 RESIDUAL_READ_DELAY = 3                           # address of the residual
@@ -84,7 +85,7 @@ class ResultSequencer(wiring.Component):
     Members
     -------
     emit : ``In(1)``
-        ``emit_latency`` cycles after the last codes of an output in the first group.
+        ``emit_latency - ISSUE_DELAY`` cycles after the last codes of an output in the first group.
     word : ``Out(StructLayout)``
         The word of this cycle: where it belongs and how it's treated.
     pool_start : ``Out(1)``
@@ -113,9 +114,13 @@ class ResultSequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         groups, subslices = self.schedule.lanes.groups, self.schedule.lanes.subslices
+        # Pixels change with their last word. Where they have more than one, it's known with the one
+        # before; their own comparisons may be a cycle late, and what follows from them has a cycle
+        # for itself.
+        early = min(layer.out_groups * groups for layer in self.schedule.layers) > 1
         m.submodules.table = table = LayerTable(self.schedule, {
             "rows": lambda y: y.rows - 1, "x_groups": lambda y: y.x_groups - 1,
-            "words": lambda y: y.out_groups * groups - 1,
+            "last": lambda y: y.out_groups * groups - 1 - early,
             "target": lambda y: y.target + y.first_word // subslices,
             "first_word": lambda y: y.first_word, "skip": lambda y: y.skip,
             "residual": lambda y: y.residual + y.first_word, "frame": lambda y: y.frame,
@@ -126,7 +131,7 @@ class ResultSequencer(wiring.Component):
             "shift": lambda y: self.shifts.index(y.shift),
             "entry": lambda y: self.entries.index(y.entry),
             "first_conv": lambda y: y.first_conv, "stride2": lambda y: y.stride == 2,
-            "last": lambda y: y.last, "pool": lambda y: y.pool})
+            "head": lambda y: y.last, "pool": lambda y: y.pool})
         cfg, word = table.row, self.word
 
         # A step's results are one word of each group; the next step's come no sooner.
@@ -142,12 +147,13 @@ class ResultSequencer(wiring.Component):
         part = Signal(word.part.shape())
         residual = Signal(word.residual.shape())
         words_end, x_end, row_end = Signal(), Signal(), Signal()
-        # Pixels change with their last word. Where they have more than one, their comparisons may
-        # be a cycle late, and what follows from them has a cycle for itself.
-        late = min(layer.out_groups * groups for layer in self.schedule.layers) > 1
-        m.d.comb += [words_end.eq(index == cfg.words),
-                     x_end.eq(delayed(m, x_group == cfg.x_groups, late)),
-                     row_end.eq(delayed(m, row == cfg.rows, late))]
+        m.d.comb += [x_end.eq(delayed(m, x_group == cfg.x_groups, early)),
+                     row_end.eq(delayed(m, row == cfg.rows, early))]
+        if early:
+            with m.If(word.valid):
+                m.d.sync += words_end.eq((index == cfg.last) & ~words_end)
+        else:
+            m.d.comb += words_end.eq(index == cfg.last)
         part_end = part == subslices - 1
         # Over the words of other passes to those of the next pixels.
         onward = Signal(word.address.shape())
@@ -176,9 +182,9 @@ class ResultSequencer(wiring.Component):
             word.address.eq(cfg.target + address), word.part.eq(part),
             word.shift.eq(cfg.shift), word.entry.eq(cfg.entry),
             word.first_conv.eq(cfg.first_conv), word.stride2.eq(cfg.stride2),
-            word.odd.eq(x_group[0]), word.last.eq(cfg.last),
+            word.odd.eq(x_group[0]), word.last.eq(cfg.head),
             word.start.eq((row == 0) & (x_group == 0)),
-            word.frame_end.eq(cfg.last & cfg.final & row_end & x_end & words_end),
+            word.frame_end.eq(cfg.head & cfg.final & row_end & x_end & words_end),
             word.slice.eq(cfg.first_word + index), word.layer.eq(cfg.layer), word.row.eq(row),
             word.frame.eq(cfg.frame),
             word.x_group.eq(Mux(cfg.stride2, x_group >> 1, x_group)),

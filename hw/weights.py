@@ -12,19 +12,18 @@ waits until the layers are over whose weights it overwrites, and a layer until i
 """
 
 from amaranth import *
-from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from .memory import Ram
-from .pipe import FAR, delayed, far
+from .pipe import count_up, delayed
+from .queue import FarQueue
 
 __all__ = ["PIECE_BITS", "WeightHop", "WeightLoader", "pieces"]
 
-LOADED_DELAY = 3  # cycles from a layer's last piece to knowing it, where layers are begun
+LOADED_DELAY = 4  # cycles from a layer's last piece to knowing it, where layers are begun
 PIECE_BITS = 32  # of a weight word: what comes at a time, at most every cycle
-# Pieces that wait for the loader: 16 in LUT RAM, which has no less, and one in a register.
-QUEUE = 17
 
 
 def pieces(schedule):
@@ -70,14 +69,16 @@ class WeightHop(wiring.Component):
         m = Module()
         m.submodules.ram = ram = self.ram
         word = Signal(PIECE_BITS * pieces(self.schedule), reset_less=True)
-        mine, write = self.x.valid & (self.x.hops == 0), Signal()
+        mine, taken, write = self.x.valid & (self.x.hops == 0), Signal(), Signal()
         m.d.sync += [self.y.eq(self.x), self.y.valid.eq(self.x.valid & ~mine),
-                     self.y.hops.eq(self.x.hops - 1), write.eq(mine & self.x.last)]
-        with m.If(mine):
-            m.d.sync += word.eq(Cat(word, self.x.piece)[PIECE_BITS:])
+                     self.y.hops.eq(self.x.hops - 1), taken.eq(mine),
+                     write.eq(delayed(m, mine & self.x.last, 1, state=True))]
+        piece = delayed(m, self.x.piece, 1)
+        with m.If(taken):       # a word has hundreds of bits: a register enables them, no logic
+            m.d.sync += word.eq(Cat(word, piece)[PIECE_BITS:])
         # A register on the way to the block RAMs, which may lie far off.
         m.d.comb += [ram.w_en.eq(delayed(m, write, 1, state=True)),
-                     ram.w_addr.eq(delayed(m, self.x.addr, 2)), ram.w_data.eq(delayed(m, word, 1)),
+                     ram.w_addr.eq(delayed(m, self.x.addr, 3)), ram.w_data.eq(delayed(m, word, 1)),
                      ram.r_addr.eq(self.addr), self.data.eq(ram.r_data)]
         return m
 
@@ -134,36 +135,33 @@ class WeightLoader(wiring.Component):
         m.d.comb += row.addr.eq(index)
 
         memories = y.lanes.weight_memories
-        # The stream comes from the pins' corner: registers on the way here and back, and room for
-        # all that is taken until the word that there's no more has gone there.
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=PIECE_BITS, depth=QUEUE)
-        m.d.comb += [
-            self.pieces.ready.eq(far(m, queue.level < QUEUE - 2 * (FAR + 1))),
-            queue.w_data.eq(delayed(m, self.pieces.payload, FAR)),
-            queue.w_en.eq(far(m, self.pieces.valid & self.pieces.ready))]
-        stored = queue.r_stream
+        m.submodules.queue = queue = FarQueue(PIECE_BITS)
+        wiring.connect(m, wiring.flipped(self.pieces), queue.x)
+        stored = queue.y
 
         target, piece = Signal(range(max(2, memories))), Signal(range(max(2, pieces(y))))
-        addr, word = Signal(self.y.addr.shape(), init=start), Signal(row_layout["last"].shape)
-        piece_end, target_end = piece == pieces(y) - 1, target == memories - 1
+        addr, words_left = Signal(self.y.addr.shape(), init=start), Signal(row_layout["last"].shape)
+        piece_end, target_end = (Signal(init=count == 1) for count in (pieces(y), memories))
+        last_word = Signal()
         taken, loaded = Signal(row_layout["step"].shape), Signal()
         with m.FSM():
             with m.State("FETCH"):                  # the table's row takes a cycle
                 m.next = "WAIT"
             with m.State("WAIT"):
-                m.d.sync += [word.eq(0), target.eq(0), piece.eq(0)]
+                m.d.sync += [words_left.eq(row.data.last), last_word.eq(row.data.last == 0)]
                 with m.If(credit >= row.data.step):
                     m.d.comb += taken.eq(row.data.step)
                     m.next = "LOAD"
             with m.State("LOAD"):
                 m.d.comb += stored.ready.eq(1)
                 with m.If(stored.valid):
-                    m.d.sync += piece.eq(piece + 1)
+                    count_up(m, piece, piece_end, pieces(y))
                     with m.If(piece_end):
-                        m.d.sync += [piece.eq(0), target.eq(target + 1)]
+                        count_up(m, target, target_end, memories)
                         with m.If(target_end):
-                            m.d.sync += [target.eq(0), addr.eq(addr + 1), word.eq(word + 1)]
-                            with m.If(word == row.data.last):
+                            m.d.sync += [addr.eq(addr + 1), words_left.eq(words_left - 1),
+                                         last_word.eq(words_left == 1)]
+                            with m.If(last_word):
                                 m.d.comb += loaded.eq(1)
                                 m.d.sync += index.eq(Mux(index == len(loads) - 1, 0, index + 1))
                                 with m.If(row.data.wraps):

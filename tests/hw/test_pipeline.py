@@ -166,7 +166,7 @@ def test_streamed_weights_serve_two_frames_and_a_single_one(stalls):
 
 def test_scores_that_nobody_takes_stop_the_pipeline_without_loss():
     plan = plan_of(THREE_BITS[0], **THREE_BITS[1])
-    dut, images = plan.create(), pictures(plan.network, 3)
+    dut, images = plan.create(), pictures(plan.network, 4)
     golden, got = Golden(plan.package).run(images), []
 
     async def feed(ctx):
@@ -175,9 +175,10 @@ def test_scores_that_nobody_takes_stop_the_pipeline_without_loss():
     async def drain(ctx):
         await ctx.tick().repeat(int(3.2 * plan.cycles_per_frame))
         assert ctx.get(dut.scores.valid)
-        # The head holds one frame, the last layer of the next waits, the third image is loaded.
+        # The head holds one frame, the last layer of the next waits, the third image is loaded, and
+        # of the fourth as many pixels wait as fit the queue.
         assert not ctx.get(dut.image.ready)
-        got.extend(await receive(ctx, dut.scores, 3 * plan.network.classes))
+        got.extend(await receive(ctx, dut.scores, 4 * plan.network.classes))
     simulate(dut, feed, drain, watch=[dut.scores])
     assert [int(p.score) for p in got] == golden.scores.reshape(-1).tolist()
 

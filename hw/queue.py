@@ -1,0 +1,44 @@
+"""A queue at the end of a long way."""
+
+from amaranth import *
+from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .pipe import FAR, delayed, far
+
+__all__ = ["QUEUE_LATENCY", "FarQueue"]
+
+DEPTH = 17               # 16 in LUT RAM, which has no less, and one in a register
+QUEUE_LATENCY = FAR + 2  # cycles through an empty queue
+
+
+class FarQueue(wiring.Component):
+    """Takes a stream from another corner of the chip.
+
+    There are registers on the way here and on the way back, for no signal goes there and back in a
+    cycle; and room for all that is taken until the word that there's no more has gone there.
+
+    Parameters
+    ----------
+    shape : ShapeLike
+        Of the payload.
+
+    Members
+    -------
+    x, y : ``In(stream)``, ``Out(stream)``
+    """
+
+    def __init__(self, shape):
+        super().__init__({"x": In(stream.Signature(shape)), "y": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        payload = Value.cast(self.x.payload)
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=len(payload), depth=DEPTH)
+        m.d.comb += [
+            self.x.ready.eq(far(m, queue.level < DEPTH - 2 * (FAR + 1))),
+            queue.w_data.eq(delayed(m, payload, FAR)),
+            queue.w_en.eq(far(m, self.x.valid & self.x.ready)),
+            self.y.payload.eq(queue.r_data), self.y.valid.eq(queue.r_rdy),
+            queue.r_en.eq(self.y.ready)]
+        return m
