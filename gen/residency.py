@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from hw.issue import ARRAY_DELAY
 from hw.pipe import FAR
+from hw.queue import DEPTH as QUEUE
 from hw.schedule import Schedule, WeightLoad
 from hw.sdram import read_share
 from hw.weights import LOADED_DELAY, PIECE_BITS, pieces
@@ -152,16 +153,18 @@ class _Passes:
 
     def round_cycles(self, loads, pace):
         """Cycles from one round's end to the next one's, once they repeat."""
-        over, end, loaded, ends, count = {}, 0.0, 0.0, [], len(self)
-        word = self.word_pieces * pace
+        over, end, loaded, ends = {}, 0.0, 0.0, []
         for turn in range(ROUNDS):
-            before = turn * count
+            before = turn * len(self)
             for index, (gap, cycles) in enumerate(zip(self.gaps, self.cycles)):
                 begin = end + gap
                 if index in loads:
                     # Loads come in the layers' order, each waits only for layers before its own.
                     free = over.get(before + loads[index] - 1, 0) + ARRAY_DELAY + FAR
-                    loaded = max(loaded + FETCH, free) + self.words[index] * word
+                    # What the stream gave in between waits in the queue.
+                    first, count = max(loaded + FETCH, free), self.words[index] * self.word_pieces
+                    ahead = min(QUEUE - 1, (first - loaded) / pace)
+                    loaded = first + max(count, (count - ahead) * pace)
                     begin = max(begin, loaded + START)
                 end = begin + cycles
                 over[before + index] = end

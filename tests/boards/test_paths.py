@@ -68,6 +68,52 @@ def test_paths_that_end_alike_are_told_once():
     assert len(longest_paths(design(**TWO_LUTS | ends), 9)) == 2
 
 
+def placed(bel, kind, **ports):
+    one = cell(kind, outputs=("F", "OFX", "FCO", "Q"), **ports)
+    return {**one, "attributes": {"NEXTPNR_BEL": bel}}
+
+
+def two_placed(start, lut, end, port="DI"):
+    return design(start=placed(f"{start}/SLICEA.FF0", "TRELLIS_FF", CLK=9, DI="0", Q=1),
+                  one=placed(f"{lut}/SLICEA.K0", "TRELLIS_COMB", A=1, F=2),
+                  end=placed(f"{end}/SLICEA.FF0", "TRELLIS_FF", CLK=9, **{port: 2}, Q=4))
+
+
+def test_a_wire_of_a_placed_netlist_is_as_long_as_its_way():
+    """nextpnr's own: 120 ps for 6, for every column and row, and once more for the first five."""
+    def ns(*where, **more):
+        return longest_paths(two_placed(*where, **more), 1)[0].ns
+    here = ns("X7/Y7", "X7/Y7", "X7/Y7")             # a LUT beside its flip-flop: no wire behind it
+    assert ns("X7/Y7", "X7/Y7", "X7/Y7", port="CE") == pytest.approx(here + 6 * 0.12)
+    assert ns("X7/Y7", "X7/Y7", "X8/Y7") == pytest.approx(here + (6 + 2) * 0.12)
+    assert ns("X7/Y7", "X10/Y27", "X10/Y27") == pytest.approx(here + (2 * 3 + 2 * 5 + 15) * 0.12)
+
+
+def test_a_path_of_a_placed_netlist_tells_where_it_goes(tmp_path, capsys):
+    file = tmp_path / "top.placed.json"
+    file.write_text(json.dumps({"modules": {"top": two_placed("X7/Y8", "X20/Y30", "X9/Y9")}}))
+    assert main([str(file), "--count", "1"]) == 0
+    said = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[2] for line in said[1:]] == ["X7/Y8", "X20/Y30"]
+
+
+def test_slices_that_choose_between_each_other_are_no_loop():
+    """PFUMX and L6MUX21 after packing: one half's multiplexer takes the other's LUT, and that
+    half's multiplexer takes the first one's."""
+    halves = {"start": placed("X7/Y7/SLICEA.FF0", "TRELLIS_FF", CLK=9, DI="0", Q=1),
+              "low": placed("X7/Y7/SLICEA.K0", "TRELLIS_COMB", A=1, F1=2, M=1, OFX=3),
+              "high": placed("X7/Y7/SLICEA.K1", "TRELLIS_COMB", A=1, F=2, FXA=3, M=1, OFX=12),
+              "end": placed("X7/Y7/SLICEA.FF1", "TRELLIS_FF", CLK=9, M=12, Q=4)}
+    path, = longest_paths(design(**halves), 1)
+    assert [net.name for net in path.nets] == ["a[0]", "b[0]", "c[0]", "b[1]"]
+
+
+def test_what_the_packer_makes_is_constant():
+    cells = TWO_LUTS | {"$PACKER_VCC": placed("X0/Y0/SLICEA.K0", "TRELLIS_COMB", F=5),
+                        "two": cell("LUT4", A=2, B=5, Z=3)}
+    assert longest_paths(design(**cells), 9) == longest_paths(design(**TWO_LUTS), 9)
+
+
 def test_a_loop_is_refused():
     loop = TWO_LUTS | {"one": cell("LUT4", A=3, Z=2)}
     with pytest.raises(PathsError, match="loop through (one, two|two, one)"):
