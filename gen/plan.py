@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hw.head import head_cycles
 from hw.image import load_cycles
-from hw.issue import ARRAY_DELAY
+from hw.issue import ARRAY_DELAY, SEEN_DELAY
 from hw.pipe import FAR
 from hw.pipeline import Pipeline
 from hw.queue import QUEUE_LATENCY
@@ -132,7 +132,7 @@ class Plan:
         """Clock cycles from the first pixel taken to the last score given, nothing waiting: of the
         first frame of a round."""
         drain = ARRAY_DELAY + emit_latency(self.schedule) + self.lanes.groups - 1
-        loaded = QUEUE_LATENCY + load_cycles(self.schedule) + FAR
+        loaded = QUEUE_LATENCY + load_cycles(self.schedule) + FAR + SEEN_DELAY
         return (loaded + self.residency.cycles - self.schedule.layers[0].gap + drain
                 + CODES_DELAY + head_cycles(self.schedule))
 

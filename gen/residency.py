@@ -9,7 +9,7 @@ for the fewest cycles.
 
 from dataclasses import dataclass, replace
 
-from hw.issue import ARRAY_DELAY
+from hw.issue import ARRAY_DELAY, SEEN_DELAY
 from hw.pipe import FAR
 from hw.queue import DEPTH as QUEUE
 from hw.schedule import Schedule, WeightLoad
@@ -24,7 +24,8 @@ __all__ = ["Residency", "least_words", "piece_cycles", "place_weights", "weight_
 
 MEMORY_BITS = 16  # that the SDRAM gives in a cycle of its clock, but for refreshes
 FETCH = 2    # cycles between two loads
-START = LOADED_DELAY + 3    # cycles from the last piece to the layer's first step
+# Cycles from the last piece to the layer's first step.
+START = LOADED_DELAY + FAR + SEEN_DELAY + 3
 ROUNDS = 4   # until loads and layers repeat themselves
 SLOWER = 0.002  # of a round that fewer passes may cost
 SPARE = 0.04   # WRN-20-4 on 6,144 lanes was routed with 194 of the 208 block RAMs, placed with 198

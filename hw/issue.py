@@ -13,11 +13,12 @@ from .maps import WINDOW_LATENCY
 from .pipe import delayed
 from .schedule import LayerTable
 
-__all__ = ["ADDRESS_DELAY", "ARRAY_DELAY", "MIN_GAP", "IssueSequencer"]
+__all__ = ["ADDRESS_DELAY", "ARRAY_DELAY", "MIN_GAP", "SEEN_DELAY", "IssueSequencer"]
 
 ADDRESS_DELAY = 3                             # cycles from a step to its map address
 ARRAY_DELAY = ADDRESS_DELAY + WINDOW_LATENCY  # cycles from a step to its codes in group 0
 MIN_GAP = 2                                   # cycles between two layers
+SEEN_DELAY = 1                                # cycles until what a layer waits for is seen
 
 
 class IssueSequencer(wiring.Component):
@@ -121,6 +122,12 @@ class IssueSequencer(wiring.Component):
             layer_done.eq(row_done & delayed(m, row_end, 1)),
         ]
 
+        # What a layer waits for comes from afar, and what follows from it is much: a cycle between.
+        # It stays once it's there, and a layer is longer than that.
+        may_start = Signal()
+        m.d.sync += may_start.eq((~cfg.image | self.image_full | cfg.second)
+                                 & (~cfg.last | self.head_free)
+                                 & (~cfg.streamed | self.weights_there))
         with m.FSM():
             with m.State("INIT"):
                 m.d.sync += [row.eq(0), x_group.eq(0), out_group.eq(0), digit.eq(0), ky.eq(0),
@@ -132,9 +139,7 @@ class IssueSequencer(wiring.Component):
                     m.d.sync += self.absent.eq(~self.image_full)
                 with m.If(gap != 0):
                     m.d.sync += gap.eq(gap - 1)
-                with m.Elif((~cfg.image | self.image_full | cfg.second)
-                            & (~cfg.last | self.head_free)
-                            & (~cfg.streamed | self.weights_there)):
+                with m.Elif(may_start):
                     m.d.comb += [self.frame_start.eq(cfg.image),
                                  self.streamed_start.eq(cfg.streamed)]
                     m.next = "RUN"

@@ -145,9 +145,11 @@ class Pipeline(wiring.Component):
         if y.loads:
             m.submodules.loader = loader = WeightLoader(y)
             wiring.connect(m, wiring.flipped(self.weights), loader.pieces)
-            m.d.comb += [array.load.eq(loader.y), issue.weights_there.eq(loader.there),
+            # Whether the next layer's are there is asked many cycles after the start of one.
+            m.d.comb += [array.load.eq(far(m, loader.y)),
+                         issue.weights_there.eq(far(m, loader.there)),
                          loader.layer_done.eq(far(m, issue.layer_done)),
-                         loader.layer_start.eq(issue.streamed_start)]
+                         loader.layer_start.eq(far(m, issue.streamed_start))]
 
         # Results: the constant's address is a cycle behind the word's.
         word = [delayed(m, sequencer.word, ISSUE_DELAY, state=True)]

@@ -17,12 +17,14 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from .memory import Ram
-from .pipe import count_up, delayed
+from .pipe import FAR, count_up, delayed
 from .queue import FarQueue
 
 __all__ = ["PIECE_BITS", "WeightHop", "WeightLoader", "pieces"]
 
-LOADED_DELAY = 4  # cycles from a layer's last piece to knowing it, where layers are begun
+# Cycles from a layer's last piece to counting it: a piece is written later, and the loader may lie
+# far from the first memory.
+LOADED_DELAY = 4 + FAR
 PIECE_BITS = 32  # of a weight word: what comes at a time, at most every cycle
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from gen.schedule import in_rounds
 from hw.array import WEIGHT_LATENCY
-from hw.issue import ADDRESS_DELAY, ARRAY_DELAY, IssueSequencer
+from hw.issue import ADDRESS_DELAY, ARRAY_DELAY, SEEN_DELAY, IssueSequencer
 from hw.maps import COLUMN_LATENCY
 from hw.schedule import LayerTable
 from tests.hw.tiny import ARRAYS, SMALLEST, schedule_of
@@ -118,7 +118,7 @@ def test_the_first_layer_waits_for_an_image_and_the_last_for_the_head():
     before = total - sum(1 for step in steps_of(schedule.layers[-1]) if step)
     assert active[0] > late
     assert len([t for t in active if t < schedule.cycles + 2 * late]) == before
-    assert active[before] == schedule.cycles + 2 * late + 1 + ARRAY_DELAY
+    assert active[before] == schedule.cycles + 2 * late + SEEN_DELAY + 1 + ARRAY_DELAY
     whole = [said(now) for now in seen if now["active"]]
     again = [said(now) for now in undisturbed if now["active"]]
     assert len(whole) > before and whole == again[:len(whole)]
