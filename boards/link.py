@@ -105,49 +105,59 @@ class Link(wiring.Component):
         def refuse(reason):
             m.d.sync += [kind.eq(Kind.ERROR), length.eq(1), why.eq(reason), self.refused.eq(1)]
 
+        # Compared a cycle before it's answered: what follows from it is much.
+        faulty, of_kind = Signal(), {each: Signal(name=f"is_{each.name.lower()}") for each in Kind}
+        empty, an_image, some_weights = Signal(), Signal(), Signal()
+        m.d.sync += [faulty.eq(fault != 0), empty.eq(asked.length == 0),
+                     an_image.eq(asked.length == self.image_bytes),
+                     some_weights.eq((asked.length[:4] == 4) & (asked.length != 4)),
+                     *(is_it.eq(asked.kind == each) for each, is_it in of_kind.items())]
         good, checked, check, lost = Const(1), Const(1), Signal(), Const(0)
         if self.streamed:
             good, checked, lost = far(m, self.good), self.checked, far(m, self.lost)
             m.d.comb += [self.load.payload.eq(byte),
-                         self.load.valid.eq(arrived & (asked.kind == Kind.LOAD)),
+                         self.load.valid.eq(arrived & of_kind[Kind.LOAD]),
                          self.load_begin.eq(receiver.verdict.valid & receiver.verdict.ready),
                          self.check.eq(check)]
 
         with m.FSM():
             with m.State("listen"):
                 with m.If(receiver.verdict.valid):
-                    m.next = "answer"
-                    with m.If(fault != 0):
-                        refuse(fault)
-                    with m.Elif(asked.kind == Kind.IDENTIFY):
-                        with m.If(asked.length == 0):
-                            answer(Kind.IDENTIFY, len(self.rom.words))
-                        with m.Else():
-                            refuse(Fault.LENGTH)
-                    with m.Elif(asked.kind == Kind.CLASSIFY):
-                        with m.If(~good):
-                            refuse(Fault.WEIGHTS)
-                        with m.Elif(asked.length == self.image_bytes):
-                            answer(Kind.CLASSIFY, 4 * classes + 4)
-                            m.next = "start"
-                        with m.Else():
-                            refuse(Fault.LENGTH)
-                    with m.Elif(asked.kind == Kind.CHECK):
-                        with m.If(asked.length != 0):
-                            refuse(Fault.LENGTH)
-                        with m.Else():
-                            m.d.comb += check.eq(~good)
-                            m.next = "check"
-                    if self.streamed:
-                        with m.Elif(asked.kind == Kind.LOAD):
-                            with m.If(lost):
-                                refuse(Fault.BUSY)
-                            with m.Elif((asked.length[:4] == 4) & (asked.length != 4)):
-                                answer(Kind.LOAD, 0)
-                            with m.Else():
-                                refuse(Fault.LENGTH)
+                    m.next = "judge"
+
+            with m.State("judge"):
+                m.next = "answer"
+                with m.If(faulty):
+                    refuse(fault)
+                with m.Elif(of_kind[Kind.IDENTIFY]):
+                    with m.If(empty):
+                        answer(Kind.IDENTIFY, len(self.rom.words))
                     with m.Else():
-                        refuse(Fault.KIND)
+                        refuse(Fault.LENGTH)
+                with m.Elif(of_kind[Kind.CLASSIFY]):
+                    with m.If(~good):
+                        refuse(Fault.WEIGHTS)
+                    with m.Elif(an_image):
+                        answer(Kind.CLASSIFY, 4 * classes + 4)
+                        m.next = "start"
+                    with m.Else():
+                        refuse(Fault.LENGTH)
+                with m.Elif(of_kind[Kind.CHECK]):
+                    with m.If(~empty):
+                        refuse(Fault.LENGTH)
+                    with m.Else():
+                        m.d.comb += check.eq(~good)
+                        m.next = "check"
+                if self.streamed:
+                    with m.Elif(of_kind[Kind.LOAD]):
+                        with m.If(lost):
+                            refuse(Fault.BUSY)
+                        with m.Elif(some_weights):
+                            answer(Kind.LOAD, 0)
+                        with m.Else():
+                            refuse(Fault.LENGTH)
+                with m.Else():
+                    refuse(Fault.KIND)
 
             with m.State("check"):                  # `checked` falls in this cycle
                 m.next = "checking"

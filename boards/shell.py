@@ -4,6 +4,8 @@ from amaranth import *
 from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.pipe import far
+
 from .link import Link
 from .protocol import PATIENCE
 
@@ -86,7 +88,7 @@ class Shell(wiring.Component):
             m.d.comb += [asked.begin.eq(link.load_begin), asked.check.eq(link.check),
                          asked.expected.eq(link.expected), link.lost.eq(asked.lost),
                          link.checked.eq(asked.checked), link.good.eq(asked.good)]
-            with m.If(~weights.good):
+            with m.If(~far(m, weights.good)):
                 m.d.sync += beat.eq(beat)
         m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
         m.d.sync += self.lights.eq(Cat(beat[-1], ~(self.rx & self.tx), link.busy, link.refused))

@@ -118,14 +118,14 @@ class HeadUnit(wiring.Component):
 
         # Scores: a word of channels a cycle, then the class's score waits until it's taken.
         class_end = Signal(init=self.slices == 1)
-        j_class = Signal(range(y.classes))
+        j_class, class_last = Signal(range(y.classes)), Signal(init=y.classes == 1)
         issue, word = Signal(), Signal(range(max(2, y.classes * self.slices)))
         m.submodules.rom = self.rom
         m.d.comb += self.rom.addr.eq(delayed(m, word, 1))
         taken = far(m, self.scores.valid & self.scores.ready)
         with m.FSM() as fsm:
             with m.State("SUM"):
-                m.d.sync += [j_class.eq(0), word.eq(0), scored.eq(0)]
+                m.d.sync += [word.eq(0), scored.eq(0)]
                 with m.If(end):
                     m.d.sync += more.eq(~self.absent if y.frames > 1 else 0)
                     m.next = "CLASS"
@@ -137,10 +137,10 @@ class HeadUnit(wiring.Component):
                     m.next = "SCORE"
             with m.State("SCORE"):
                 with m.If(taken):
-                    m.d.sync += j_class.eq(j_class + 1)
+                    count_up(m, j_class, class_last, y.classes)
                     m.next = "CLASS"
-                    with m.If(self.scores.payload.last):
-                        m.d.sync += [j_class.eq(0), word.eq(0), scored.eq(1), more.eq(0)]
+                    with m.If(class_last):
+                        m.d.sync += [word.eq(0), scored.eq(1), more.eq(0)]
                         with m.If(~more):
                             m.next = "SUM"
         m.d.comb += self.free.eq(fsm.ongoing("SUM"))
@@ -157,7 +157,7 @@ class HeadUnit(wiring.Component):
         score = self.scores.payload.score
         with m.If(adding):
             m.d.sync += score.eq(Mux(first, 0, score) + total)
-        m.d.comb += self.scores.payload.last.eq(j_class == y.classes - 1)
+        m.d.comb += self.scores.payload.last.eq(class_last)
         with m.If(last):
             m.d.sync += self.scores.valid.eq(1)
         with m.Elif(self.scores.ready):

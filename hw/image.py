@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .memory import Ram
-from .pipe import copies, delayed
+from .pipe import copies, count_up, delayed
 
 __all__ = ["ImageMemory", "digit_of", "image_memories", "load_cycles"]
 
@@ -82,8 +82,9 @@ class ImageMemory(wiring.Component):
         kept = Signal(data.ArrayLayout(size, pixels), reset_less=True)
         place, group = Signal(range(pixels)), Signal(range(max(2, y.image_words)))
         digit, writing = Signal(range(max(2, digits))), Signal()
-        accepted, row_end, written = Signal(), place == pixels - 1, digit == digits - 1
+        accepted, row_end, written = Signal(), Signal(init=pixels == 1), digit == digits - 1
         last = Signal(range(max(2, y.image_words)))      # group that is being gathered
+        last_end, group_end = (Signal(init=y.image_words == 1) for _ in range(2))
         pixel = delayed(m, self.image.payload, 1)
         here = delayed(m, accepted, 1, state=True)
         here_end = delayed(m, accepted & row_end, 1, state=True)
@@ -92,19 +93,18 @@ class ImageMemory(wiring.Component):
         m.d.comb += [self.image.ready.eq(~self.full & ~(row_end & busy)),
                      accepted.eq(self.image.valid & self.image.ready)]
         with m.If(accepted):
-            m.d.sync += place.eq(Mux(row_end, 0, place + 1))
+            count_up(m, place, row_end, pixels)
             with m.If(row_end):
-                m.d.sync += last.eq(last + 1)
-                with m.If(last == y.image_words - 1):
-                    m.d.sync += [last.eq(0), self.full.eq(1)]
+                count_up(m, last, last_end, y.image_words)
+                with m.If(last_end):
+                    m.d.sync += self.full.eq(1)
         with m.If(self.done):
             m.d.sync += self.full.eq(0)
         with m.If(writing):
             m.d.sync += digit.eq(digit + 1)
             with m.If(written):
-                m.d.sync += [writing.eq(0), digit.eq(0), group.eq(group + 1)]
-                with m.If(group == y.image_words - 1):
-                    m.d.sync += group.eq(0)
+                m.d.sync += [writing.eq(0), digit.eq(0)]
+                count_up(m, group, group_end, y.image_words)
         with m.If(here):
             m.d.sync += row.eq(Cat(row[1:], pixel))
         with m.If(here_end):
