@@ -7,17 +7,16 @@ import sys
 from pathlib import Path
 
 from gen import report
-from gen.cli import parsed
+from gen.cli import command_line, fail
 from gen.plan import Plan
 from gen.steps import Quiet, Steps
 
 from . import flow
-from .cli import fail, refused
 from .flash import WeightBoot, flash_file
 from .identity import identity_of
 from .pll import Pll
 from .protocol import BAUD
-from .record import RecordError, record
+from .record import record
 from .shell import Shell, Top
 from .uart import Uart
 from .ulx3s import BOARDS, Board
@@ -153,18 +152,17 @@ def _parser():
 def main(arguments=None):
     """Run the command line; returns the exit code."""
     parser = _parser()
-    options = parsed(parser, arguments)
-    if options is None:
-        return 0
+    return command_line(parser, lambda options: _build(parser, options), arguments,
+                   (flow.FlowError, ValueError))
 
+
+def _build(parser, options):
+    board = Board.named(options.board)
     try:
-        board = Board.named(options.board)
         measured, _ = build(options.build, board, mhz=options.mhz, baud=options.baud,
                             seeds=options.seed, out=options.out, steps=Steps())
     except flow.TooLarge as error:
-        return fail(parser, 2, f"too large for the {board.device}: {error}")
-    except (flow.FlowError, OSError, ValueError, KeyboardInterrupt) as error:
-        return refused(parser, error)
+        raise BuildError(f"too large for the {board.device}: {error}") from None
     out = Path(options.out or Path(options.build) / board.name)
     words = {"comb": "LUT sites", "ff": "flip-flops", "ebr": "block RAMs", "dsp": "multipliers"}
     shares = ", ".join(f"{getattr(measured, name)} of {measured.available[name]} {text}"
@@ -173,15 +171,11 @@ def main(arguments=None):
     if not measured.met:
         missed = " and ".join(f"{got:g} MHz instead of {wanted:g}"
                               for got, wanted in measured.missed)
-        return fail(parser, 1,
-                    f"timing missed, {missed}: try another --seed or a lower --mhz "
-                    f"({out / 'top.failed-timing.bit'} is for inspection only)")
+        return fail(parser, f"timing missed, {missed}: try another --seed or a lower --mhz "
+                            f"({out / 'top.failed-timing.bit'} is for inspection only)", 1)
     print(out / "top.bit")
     if options.record:
-        try:
-            print(record(options.build))
-        except (RecordError, OSError) as error:
-            return fail(parser, 2, str(error))
+        print(record(options.build))
     return 0
 
 

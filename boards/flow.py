@@ -44,6 +44,8 @@ WORDS = {"TRELLIS_COMB": "logic cells", "TRELLIS_FF": "flip-flops", "DP16KD": "b
 class FlowError(RuntimeError):
     """A tool failed; the message is one sentence that names its log."""
 
+    exit_code, log = 1, ""
+
 
 class TooLarge(ValueError):
     """The design doesn't fit the device; the message says what is short."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gen.cli import parsed
+from gen.cli import command_line
 
 from . import protocol
 from .protocol import (
@@ -368,20 +368,15 @@ def _run(options):
 
 def main(arguments=None):
     """Run the command line; returns the exit code."""
-    parser = _parser()
-    options = parsed(parser, arguments)
-    if options is None:
-        return 0
-    try:
-        report = _run(options)
-    except BoardError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
+    return command_line(_parser(), _answer, arguments, (BoardError,))
+
+
+def _answer(options):
+    report = _run(options)
     if options.json:
         print(json.dumps(report, indent=2))
     else:
         _show(report)
-    return 0
 
 
 if __name__ == "__main__":

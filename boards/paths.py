@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from gen.cli import parsed
+from gen.cli import command_line
 
 __all__ = ["LongPath", "Net", "PathsError", "longest_paths", "main"]
 
@@ -187,20 +187,15 @@ def main(arguments=None):
         epilog="example: python -m boards.paths build/ulx3s/top.json")
     parser.add_argument("netlist", help="Yosys' JSON, top.json in the board's folder of a build")
     parser.add_argument("--count", type=int, default=5, help="paths (default: 5)")
-    args = parsed(parser, arguments)
-    if args is None:
-        return 0
-    try:
-        found = longest_paths(_module(args.netlist), args.count)
-    except PathsError as error:
-        print(f"boards.paths: {error}", file=sys.stderr)
-        return 2
-    for path in found:
+    return command_line(parser, _tell, arguments, (PathsError,))
+
+
+def _tell(options):
+    for path in longest_paths(_module(options.netlist), options.count):
         print(f"{path.ns:.1f} ns to {path.kind} {path.end}")
         for net in path.nets:
             at = "X{}/Y{}".format(*net.at) if net.at else ""
             print(f"  {net.ns:5.1f}  {net.driver:16} {at:8} {net.sinks:5} sinks  {net.name}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -8,10 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gen.cli import parsed
+from gen.cli import command_line, fail
 from gen.layout import STREAM
 
-from .cli import fail
 from .flash import FLASH_OFFSET, FLASH_WEIGHTS
 from .ulx3s import BOARDS, Board
 
@@ -87,24 +86,20 @@ def _parser():
 def main(arguments=None):
     """Run the command line; returns the exit code."""
     parser = _parser()
-    options = parsed(parser, arguments)
-    if options is None:
-        return 0
+    return command_line(parser, lambda options: _program(parser, options), arguments)
 
-    try:
-        made = commands(options, Board.named(options.board))
-    except (FileNotFoundError, ValueError) as error:
-        return fail(parser, 2, str(error))
-    for words in made:
+
+def _program(parser, options):
+    for words in commands(options, Board.named(options.board)):
         print(shlex.join(words), flush=True)
         if options.dry_run:
             continue
         if shutil.which(words[0]) is None:
-            return fail(parser, 2, f"{words[0]} isn't installed; see boards/README.md")
+            return fail(parser, f"{words[0]} isn't installed; see boards/README.md")
         code = subprocess.run(words, check=False).returncode
         if code:
-            return fail(parser, 1, f"{words[0]} failed with exit code {code}; is the board "
-                                   f"connected and its serial port free?")
+            return fail(parser, f"{words[0]} failed with exit code {code}; is the board "
+                                f"connected and its serial port free?", 1)
     return 0
 
 

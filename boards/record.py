@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 
 from gen import report
-from gen.cli import parsed
+from gen.cli import command_line
 
-from .cli import fail
 from .ulx3s import Board
 
 __all__ = ["RESULTS", "RecordError", "main", "record"]
@@ -58,14 +57,7 @@ def main(arguments=None):
         epilog="example:\n  python -m boards.record --build build")
     parser.add_argument("--build", metavar="DIR", required=True,
                         help="build folder, simulated or routed or both")
-    options = parsed(parser, arguments)
-    if options is None:
-        return 0
-    try:
-        print(record(options.build))
-    except (RecordError, OSError) as error:
-        return fail(parser, 2, str(error))
-    return 0
+    return command_line(parser, lambda options: print(record(options.build)), arguments)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,12 @@ import tempfile
 from pathlib import Path
 
 from gen import report
-from gen.cli import parsed
+from gen.cli import command_line
 from gen.plan import Plan
 from gen.steps import Quiet, Steps
 
 from . import flow
 from .build import BuildError, design, gateware
-from .cli import refused
 from .contents import SwapError, block_rams, swapped
 from .flash import flash_file
 from .ulx3s import BOARDS, Board
@@ -126,19 +125,14 @@ def _parser():
 
 def main(arguments=None):
     """Run the command line; returns the exit code."""
-    parser = _parser()
-    options = parsed(parser, arguments)
-    if options is None:
-        return 0
+    return command_line(_parser(), _swap, arguments, (flow.FlowError, ValueError))
 
-    try:
-        board = Board.named(options.board)
-        made = swap(options.build, options.routed, board, Steps(3))
-    except (flow.FlowError, OSError, ValueError, KeyboardInterrupt) as error:
-        return refused(parser, error)
+
+def _swap(options):
+    board = Board.named(options.board)
+    made = swap(options.build, options.routed, board, Steps(3))
     print(f"{made['fmax_mhz']['measured']:g} MHz, as routed; "
           f"{Path(options.build) / board.name / 'top.bit'}")
-    return 0
 
 
 if __name__ == "__main__":

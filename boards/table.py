@@ -5,6 +5,8 @@ import json
 import sys
 from pathlib import Path
 
+from gen.cli import command_line
+
 from .record import RESULTS
 from .ulx3s import Board
 
@@ -124,16 +126,18 @@ def main(arguments=None):
         epilog="example:\n  python -m boards.table --update README.md")
     parser.add_argument("--update", type=Path, metavar="FILE",
                         help="put them into this file instead")
-    options = parser.parse_args(arguments)
+    return command_line(parser, _tell, arguments, bare=True)
+
+
+def _tell(options):
     if options.update is None:
         print(f"{routed_table()}\n\n{simulated_table()}")
-        return 0
+        return
+    text = options.update.read_text()
     try:
-        options.update.write_text(replace_tables(options.update.read_text()))
-    except (OSError, ValueError) as error:
-        print(f"boards.table: {options.update}: {error}", file=sys.stderr)
-        return 2
-    return 0
+        options.update.write_text(replace_tables(text))
+    except ValueError as error:
+        raise ValueError(f"{options.update}: {error}") from None
 
 
 if __name__ == "__main__":

@@ -10,12 +10,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from amaranth.back import verilog
 
-from gen.cli import parsed
-from gen.plan import Plan, PlanError
+from gen.cli import command_line
+from gen.plan import Plan
 from hw.target import VerilogTarget
 from sim.verilator import ToolError, check_compiler, find
 
@@ -170,34 +171,25 @@ def _parser():
 
 def main(arguments=None):
     """Run the command line; returns the exit code."""
-    parser = _parser()
-    options = parsed(parser, arguments)
-    if options is None:
-        return 0
-    try:
-        plan = Plan.load(options.build)
-        boot = flash = None
-        if options.flash:
-            if not plan.schedule.loads:
-                raise ValueError(f"{options.build} streams no weights that could come from a flash")
-            flash = Path(options.flash).read_bytes()
-            boot = WeightBoot(plan.clock_mhz, plan.contents.stream.nbytes)
-        print(f"{plan.network.name}: compiling", flush=True)
-        with VirtualBoard(plan.create(), identity_of(plan, plan.clock_mhz), options.build,
-                          weights=weight_source(plan, Board.named("ulx3s"), plan.memory_mhz),
-                          boot=boot, flash=flash) as board:
-            print(f"serial port {board.port}; try: python -m boards.host --port {board.port} "
-                  f"--timeout 60 --build {options.build} IMAGE", flush=True)
-            board.wait()
-    except OSError as error:
-        print(f"{parser.prog}: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
-    except (PlanError, ToolError, ValueError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        pass
-    return 0
+    return command_line(_parser(), _run, arguments, (ValueError, ToolError))
+
+
+def _run(options):
+    plan = Plan.load(options.build)
+    boot = flash = None
+    if options.flash:
+        if not plan.schedule.loads:
+            raise ValueError(f"{options.build} streams no weights that could come from a flash")
+        flash = Path(options.flash).read_bytes()
+        boot = WeightBoot(plan.clock_mhz, plan.contents.stream.nbytes)
+    print(f"{plan.network.name}: compiling", flush=True)
+    with suppress(KeyboardInterrupt), VirtualBoard(
+            plan.create(), identity_of(plan, plan.clock_mhz), options.build,
+            weights=weight_source(plan, Board.named("ulx3s"), plan.memory_mhz),
+            boot=boot, flash=flash) as board:
+        print(f"serial port {board.port}; try: python -m boards.host --port {board.port} "
+              f"--timeout 60 --build {options.build} IMAGE", flush=True)
+        board.wait()
 
 
 if __name__ == "__main__":

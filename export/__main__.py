@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from gen.cli import command_line
 from gen.network import ACT_BITS, Network
 from gen.package import Package
 
@@ -53,7 +54,8 @@ def _parser():
 
     parser = argparse.ArgumentParser("python -m export", description=__doc__, epilog=EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", metavar="train|eval|pack|card|study|versus")
+    commands = parser.add_subparsers(dest="command", required=True,
+                                     metavar="train|eval|pack|card|study|versus")
 
     p = add(commands, "train", "train a network into a checkpoint",
             "train --data DIR --width 1 --minutes 90 --sides 16:0.5,24:0.7 --out run.pt")
@@ -259,23 +261,15 @@ def _progress(line):
 
 
 def main(arguments=None):
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.command is None:
-        parser.print_help()
-        return 0
+    """Run the command line; returns the exit code."""
+    return command_line(_parser(), _run, arguments)
+
+
+def _run(options):
     if getattr(options, "threads", None):
         torch.set_num_threads(options.threads)
-    try:
-        {"train": _train, "pack": _pack, "keep": _keep, "eval": _eval, "card": _card,
-         "study": _study, "versus": _versus}[options.command](options)
-    except ValueError as error:  # every refusal is one; the message is one sentence
-        print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
-    return 0
+    {"train": _train, "pack": _pack, "keep": _keep, "eval": _eval, "card": _card,
+     "study": _study, "versus": _versus}[options.command](options)
 
 
 if __name__ == "__main__":

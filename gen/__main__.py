@@ -12,11 +12,11 @@ from hw.schedule import Lanes
 
 from .build import write_build
 from .choose import choose_batch, choose_lanes, choose_memory_clock, routed_clock
-from .cli import parsed
+from .cli import command_line
 from .device import DEVICES
-from .estimate import PlanTooLarge, check_fit, estimate_resources
+from .estimate import check_fit, estimate_resources
 from .network import ACT_BITS, Network
-from .package import Package, PackageError, shipped
+from .package import Package, shipped
 from .plan import BATCHES, Plan, PlanError
 from .schedule import check_lanes
 from .steps import Steps
@@ -152,30 +152,20 @@ def _plan(args, package, board):
     return plan
 
 
-def main(argv=None):
-    """Run the command; returns the exit code."""
-    parser = _parser()
-    args = parsed(parser, argv)
-    if args is None:
-        return 0
-    steps = Steps(2)
-    try:
-        package = _package(args)
-        board = Board.named(args.board)
-        with steps(f"plan {package.network.name} for {args.board}"):
-            plan = _plan(args, package, board)
-            check_fit(plan.schedule, DEVICES[board.size], package.network.name)
-        with steps("gateware, init files"):
-            write_build(plan, args.out)
-    except (PackageError, PlanError, PlanTooLarge, ValueError, TypeError) as error:
-        print(f"gen: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"gen: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
+def main(arguments=None):
+    """Run the command line; returns the exit code."""
+    return command_line(_parser(), _generate, arguments, (ValueError, TypeError))
+
+
+def _generate(args):
+    package, board, steps = _package(args), Board.named(args.board), Steps(2)
+    with steps(f"plan {package.network.name} for {args.board}"):
+        plan = _plan(args, package, board)
+        check_fit(plan.schedule, DEVICES[board.size], package.network.name)
+    with steps("gateware, init files"):
+        write_build(plan, args.out)
     _say(plan)
     print(f"{args.out} written")
-    return 0
 
 
 def _say(plan):

@@ -1,15 +1,37 @@
-"""What all command lines share."""
+"""What all command lines share: how they begin, and how they refuse."""
 
 import sys
 
-__all__ = ["parsed"]
+__all__ = ["command_line", "fail"]
 
 
-def parsed(parser, arguments=None):
-    """Options from ``arguments`` (the command line's by default), or ``None`` after printing the
-    help where there are no arguments at all."""
+def command_line(parser, do, arguments=None, refusals=(ValueError,), bare=False):
+    """Run ``do(options)`` with what ``parser`` makes of ``arguments`` (the command line's by
+    default); returns the exit code: what ``do`` returns, or 0.
+
+    Without any arguments the help is printed, unless the program runs ``bare``. One of
+    ``refusals``, or an ``OSError``, is told in a sentence; the code is then 2 or the error's own
+    ``exit_code``, and an error's ``log`` (lines of a tool) comes first. An interruption is 130.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments:
+    if not arguments and not bare:
         parser.print_help()
-        return None
-    return parser.parse_args(arguments)
+        return 0
+    options = parser.parse_args(arguments)
+    try:
+        return do(options) or 0
+    except KeyboardInterrupt:
+        return fail(parser, "interrupted", 130)
+    except refusals as error:
+        if getattr(error, "log", ""):
+            print(error.log, file=sys.stderr)
+        return fail(parser, error, getattr(error, "exit_code", 2))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return fail(parser, f"{where}{error.strerror or error}")
+
+
+def fail(parser, sentence, code=2):
+    """Print the program's name and ``sentence``; returns the exit code ``code``."""
+    print(f"{parser.prog.removeprefix('python -m ')}: {sentence}", file=sys.stderr)
+    return code

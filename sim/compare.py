@@ -6,7 +6,7 @@ import json
 import sys
 import time
 
-from gen.cli import parsed
+from gen.cli import command_line
 
 from .difference import describe, first_difference
 from .folder import Folder
@@ -88,6 +88,10 @@ def compare(folder, images, sides, simulator="verilator", say=print):
     return rows
 
 
+class SidesError(ValueError):
+    """A side that can't be compared; the message is one sentence for the user."""
+
+
 def installed_sides():
     """The sides that can be compared here: PyTorch where it's installed."""
     return [side for side in SIDES if side != "torch" or importlib.util.find_spec("torch")]
@@ -100,12 +104,12 @@ def _sides(text):
     sides = [side.strip() for side in text.split(",") if side.strip()]
     for side in sides:
         if side not in SIDES:
-            raise ValueError(f"Each of --with must be one of {', '.join(SIDES)}, not {side!r}")
+            raise SidesError(f"Each of --with must be one of {', '.join(SIDES)}, not {side!r}")
     if not set(sides) - {"golden"}:
-        raise ValueError("--with must name rtl, torch or both; the golden model is what they're "
+        raise SidesError("--with must name rtl, torch or both; the golden model is what they're "
                          "compared with")
     if "torch" in sides and not importlib.util.find_spec("torch"):
-        raise ValueError("PyTorch isn't installed: pip install torch, or take --with golden,rtl")
+        raise SidesError("PyTorch isn't installed: pip install torch, or take --with golden,rtl")
     return sides
 
 
@@ -125,21 +129,15 @@ def _parser():
 
 def main(arguments=None):
     """Exit code: 0 all equal, 1 a difference, 2 bad input or tools."""
-    parser = _parser()
-    args = parsed(parser, arguments)
-    if args is None:
-        return 0
-    try:
-        sides = _sides(getattr(args, "sides", None))
-    except ValueError as error:
-        return _refused(error)
-    try:
-        folder = Folder.load(args.build)
-        images = chosen_images(args, folder.network.side)
-        rows = compare(folder, images, sides, args.sim,
-                       say=lambda line: print(line, file=sys.stderr, flush=True))
-    except REFUSALS as error:
-        return _refused(error)
+    return command_line(_parser(), _compare, arguments, (*REFUSALS, SidesError))
+
+
+def _compare(args):
+    sides = _sides(getattr(args, "sides", None))
+    folder = Folder.load(args.build)
+    images = chosen_images(args, folder.network.side)
+    rows = compare(folder, images, sides, args.sim,
+                   say=lambda line: print(line, file=sys.stderr, flush=True))
     others = [side for side in SIDES[1:] if side in sides]
     equal = not any(row[side] for row in rows for side in others)
     if args.json:
@@ -153,11 +151,6 @@ def main(arguments=None):
                   f"  golden and {side} differ: {describe(row[side])}")
     print(f"{len(rows)} images: " + ("all equal" if equal else "NOT equal"))
     return 0 if equal else 1
-
-
-def _refused(error):
-    print(f"sim.compare: {error}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

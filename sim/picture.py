@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gen.cli import parsed
+from gen.cli import command_line, fail
 
 from . import images as image_files
 from .compare import compare, installed_sides
@@ -98,34 +98,26 @@ def _parser():
 def main(arguments=None):
     """Exit code: 0 drawn, 1 a difference, 2 bad input or tools."""
     parser = _parser()
-    args = parsed(parser, arguments)
-    if args is None:
-        return 0
-    try:
-        if args.out.suffix not in FORMATS:
-            raise image_files.ImagesError(f"{args.out}: must end with {' or '.join(FORMATS)}")
-        if not importlib.util.find_spec("matplotlib"):
-            raise image_files.ImagesError("matplotlib isn't installed: pip install matplotlib")
-        folder = Folder.load(args.build)
-        given = hasattr(args, "file")
-        images = image_files.load([args.file]) if given else image_files.sample()
-        images = fitted(images.one(args.image), folder.network.side, given)
-        sides = installed_sides()
-        row, = compare(folder, images, sides, args.sim,
-                       say=lambda line: print(line, file=sys.stderr, flush=True))
-        different = [side for side in sides if row.get(side)]
-        if different:
-            print(f"sim.picture: {images.names[0]} differs between golden model and "
-                  f"{' and '.join(different)}; `python -m sim.compare` says where",
-                  file=sys.stderr)
-            return 1
-        draw(folder, images, row, args.out)
-    except REFUSALS as error:
-        print(f"sim.picture: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"sim.picture: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
+    return command_line(parser, lambda args: _picture(parser, args), arguments, REFUSALS)
+
+
+def _picture(parser, args):
+    if args.out.suffix not in FORMATS:
+        raise image_files.ImagesError(f"{args.out}: must end with {' or '.join(FORMATS)}")
+    if not importlib.util.find_spec("matplotlib"):
+        raise image_files.ImagesError("matplotlib isn't installed: pip install matplotlib")
+    folder = Folder.load(args.build)
+    given = hasattr(args, "file")
+    images = image_files.load([args.file]) if given else image_files.sample()
+    images = fitted(images.one(args.image), folder.network.side, given)
+    sides = installed_sides()
+    row, = compare(folder, images, sides, args.sim,
+                   say=lambda line: print(line, file=sys.stderr, flush=True))
+    different = [side for side in sides if row.get(side)]
+    if different:
+        return fail(parser, f"{images.names[0]} differs between golden model and "
+                            f"{' and '.join(different)}; `python -m sim.compare` says where", 1)
+    draw(folder, images, row, args.out)
     best = class_name(row["class"], folder, images)
     print(f"{images.names[0]}: {best} (true class "
           f"{class_name(row['label'], folder, images)}), {' = '.join(sides)}")

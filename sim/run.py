@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gen.cli import parsed
+from gen.cli import command_line
 from gen.plan import PlanError
 from gen.report import measure
 
@@ -102,18 +102,14 @@ def class_name(index, folder, images):
 
 def main(arguments=None):
     """Exit code: 0 bit-exact, 1 a difference, 2 bad input or tools."""
-    parser = _parser()
-    args = parsed(parser, arguments)
-    if args is None:
-        return 0
-    try:
-        folder = Folder.load(args.build)
-        images = chosen_images(args, folder.network.side)
-        verdicts = simulate(folder, images.pixels, args.stalls, args.sim, args.waves,
-                            say=lambda line: print(line, file=sys.stderr, flush=True))
-    except REFUSALS as error:
-        print(f"sim.run: {error}", file=sys.stderr)
-        return 2
+    return command_line(_parser(), _run, arguments, REFUSALS)
+
+
+def _run(args):
+    folder = Folder.load(args.build)
+    images = chosen_images(args, folder.network.side)
+    verdicts = simulate(folder, images.pixels, args.stalls, args.sim, args.waves,
+                        say=lambda line: print(line, file=sys.stderr, flush=True))
     exact = all(verdict.exact for verdict in verdicts)
     steady = verdicts[0]
     if exact:
