@@ -4,7 +4,7 @@ Counts follow the structure of the gateware; the factors are fitted to routed de
 (``boards/results``), as named beside each.
 """
 
-from collections import Counter
+from collections import defaultdict
 
 from amaranth.utils import ceil_log2
 
@@ -18,7 +18,6 @@ from .device import EBR_BITS, block_rams
 
 __all__ = ["PlanTooLarge", "check_fit", "estimate_resources", "memory_bits"]
 
-CHAIN_FEED = 4         # LUT sites that nextpnr adds to a carry chain
 SHELL_EBR = 4          # the link's queue, image, scores and identity
 
 
@@ -27,15 +26,20 @@ class PlanTooLarge(ValueError):
 
 
 def _dot_cells(schedule):
-    """LUT sites of one dot product with its accumulator, as :mod:`hw.dot` packs it."""
+    """LUT sites of one dot product with its accumulator, as :mod:`hw.dot` packs it: a half before
+    the first adder of a chain, one behind each of them, and cells of two."""
     dot = array_dot(schedule)
-    widths, halves, adders = [dot.bits] * dot.lanes, dot.acc_bits, Counter([None])
+    widths, halves = [dot.bits] * dot.lanes, defaultdict(list)  # of a block's adders
     for level in dot.levels():
         sums = [widths[i] if j is None else max(widths[i], widths[j]) + 1 for i, j, _ in level]
-        halves += sum(width for width, (_, j, _) in zip(sums, level) if j is not None)
-        adders.update(block for _, j, block in level if j is not None)
+        for width, (_, j, block) in zip(sums, level):
+            if j is not None:
+                halves[block].append(width)
         widths = sums
-    return halves + CHAIN_FEED * sum(-(-count // ADDERS_PER_CHAIN) for count in adders.values())
+    halves[None].append(dot.acc_bits)
+    chains = [adders[k:k + ADDERS_PER_CHAIN] for adders in halves.values()
+              for k in range(0, len(adders), ADDERS_PER_CHAIN)]
+    return sum(2 * -(-(1 + sum(chain)) // 2) for chain in chains)
 
 
 def _memories(schedule):

