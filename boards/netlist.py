@@ -12,8 +12,9 @@ whoever takes it, and one at the beginning of those that a constant comes into: 
 
 import json
 from collections import defaultdict
+from pathlib import Path
 
-__all__ = ["NetlistError", "open_chains", "prepare", "use_output_registers"]
+__all__ = ["NetlistError", "open_chains", "prepare", "read_top", "use_output_registers"]
 
 PINS = tuple(f"DO{port}{bit}" for port in "AB" for bit in range(18))
 # A flip-flop that block RAM can have: it loads at every rising edge and is never set.
@@ -22,6 +23,25 @@ PLAIN = {"CEMUX": "1", "CLKMUX": "CLK", "REGSET": "RESET"}
 
 class NetlistError(ValueError):
     """The file isn't the netlist it should be."""
+
+
+def read_top(path):
+    """The module ``top`` of Yosys' JSON in the file ``path``.
+
+    Raises
+    ------
+    NetlistError
+        The file isn't there, or isn't one.
+    """
+    try:
+        return json.loads(Path(path).read_text())["modules"]["top"]
+    except OSError as error:
+        raise NetlistError(f"{path} can't be read ({error.strerror}); it's in the board's folder "
+                           "of a build once Yosys is through, such as build/ulx3s/top.json"
+                           ) from None
+    except (ValueError, KeyError, TypeError):
+        raise NetlistError(f"{path} isn't Yosys' JSON of a design whose top module is `top`"
+                           ) from None
 
 
 def prepare(path, top, settings):

@@ -7,15 +7,15 @@ longer than the others here, or a net with sinks in every unit, stays one when i
 """
 
 import argparse
-import json
 import re
 import sys
 from collections import Counter
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
 
 from gen.cli import command_line
+
+from .netlist import NetlistError, read_top
 
 __all__ = ["LongPath", "Net", "PathsError", "longest_paths", "main"]
 
@@ -166,19 +166,6 @@ def longest_paths(module, count):
     return found
 
 
-def _module(file):
-    try:
-        modules = json.loads(Path(file).read_text())["modules"]
-    except OSError as error:
-        raise PathsError(f"{file} can't be read ({error.strerror}); it's in the board's folder "
-                         "of a build once Yosys is through, such as build/ulx3s/top.json") from None
-    except (ValueError, KeyError, TypeError):
-        modules = {}
-    if "top" not in modules:
-        raise PathsError(f"{file} isn't Yosys' JSON of a design whose top module is `top`")
-    return modules["top"]
-
-
 def main(arguments=None):
     """Exit code: 0, or 2 for bad input."""
     parser = argparse.ArgumentParser(
@@ -187,11 +174,11 @@ def main(arguments=None):
         epilog="example: python -m boards.paths build/ulx3s/top.json")
     parser.add_argument("netlist", help="Yosys' JSON, top.json in the board's folder of a build")
     parser.add_argument("--count", type=int, default=5, help="paths (default: 5)")
-    return command_line(parser, _tell, arguments, (PathsError,))
+    return command_line(parser, _tell, arguments, (PathsError, NetlistError))
 
 
 def _tell(options):
-    for path in longest_paths(_module(options.netlist), options.count):
+    for path in longest_paths(read_top(options.netlist), options.count):
         print(f"{path.ns:.1f} ns to {path.kind} {path.end}")
         for net in path.nets:
             at = "X{}/Y{}".format(*net.at) if net.at else ""
