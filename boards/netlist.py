@@ -1,9 +1,10 @@
-"""Yosys' netlist made ready for nextpnr: registers moved into block RAMs, carry chains with open
-ends, and settings added.
+"""Yosys' netlist made ready for nextpnr: registers moved into block RAMs and multipliers, carry
+chains with open ends, and settings added.
 
 From clock to output an ECP5 block RAM takes 5.6 ns, with its own output register 1 ns (speed
 grade 6, Project Trellis). Yosys doesn't use that register: it leaves the flip-flops behind the
-memory in the fabric, where they cost wire too.
+memory in the fabric, where they cost wire too. Nor does it use a multiplier's, which follows its
+3.9 ns of logic without a wire.
 
 nextpnr puts a cell of two LUT sites at the end of every carry chain whose last carry has a net,
 whoever takes it, and one at the beginning of those that a constant comes into: 4,096 sites of the
@@ -16,8 +17,7 @@ from pathlib import Path
 
 __all__ = ["NetlistError", "open_chains", "prepare", "read_top", "use_output_registers"]
 
-PINS = tuple(f"DO{port}{bit}" for port in "AB" for bit in range(18))
-# A flip-flop that block RAM can have: it loads at every rising edge and is never set.
+# A flip-flop that either can have: it loads at every rising edge and is never set.
 PLAIN = {"CEMUX": "1", "CLKMUX": "CLK", "REGSET": "RESET"}
 
 
@@ -65,54 +65,81 @@ def prepare(path, top, settings):
 
 
 def use_output_registers(module):
-    """Turn flip-flops behind block RAMs into the block RAMs' output registers.
+    """Turn flip-flops behind block RAMs and multipliers into their own output registers.
 
-    Done where every bit that a block RAM gives goes to one plain flip-flop at the reading port's
-    clock and nowhere else, and the port reads in every cycle: whether the port's enable holds the
-    output register too isn't relied on.
+    Done where every bit that the cell gives goes to one plain flip-flop and nowhere else, all at
+    one clock. A block RAM's is the reading port's clock, and the port reads in every cycle: whether
+    its enable holds the output register too isn't relied on.
 
     Parameters
     ----------
     module : dict
         A module of Yosys' JSON netlist; changed in place.
 
-    Returns the number of block RAMs changed.
+    Returns the number of cells changed.
     """
-    cells, users = module["cells"], _users(module)
-
-    def register(bit, clock):
-        """The flip-flop that alone takes ``bit``, or ``None``."""
-        (name, pin), *others = users[bit]
-        cell = cells.get(name, {"type": None})
-        if others or pin != "DI" or cell["type"] != "TRELLIS_FF":
-            return None
-        settings, pins = cell["parameters"], cell["connections"]
-        plain = all(settings.get(key, value).strip() == value for key, value in PLAIN.items())
-        return name if plain and pins["LSR"] == ["0"] and pins["CLK"] == clock else None
-
-    changed = 0
+    cells, users, changed = module["cells"], _users(module), 0
     for cell in cells.values():
-        if cell["type"] != "DP16KD" or "OUTREG" in cell["parameters"].values():
+        if cell["type"] not in TAKERS:
             continue
-        pins, taken = cell["connections"], {}
-        for pin in PINS:
-            bit, = pins.get(pin, [None])
-            if bit in users:
-                # A word of 36 bits, which only port B reads, comes out of both.
-                port = "B" if int(cell["parameters"]["DATA_WIDTH_B"], 2) == 36 else pin[2]
-                enabled = pins[f"CE{port}"] == pins[f"OCE{port}"] == ["1"]
-                taken[pin] = register(bit, pins[f"CLK{port}"]) if enabled else None
-        if not taken or None in taken.values():
+        pins = cell["connections"]
+        used = [pin for pin in pins if cell["port_directions"][pin] == "output"
+                and pins[pin][0] in users]
+        behind = {pin: _plain_register(cells, users[pins[pin][0]]) for pin in used}
+        if not behind or None in behind.values():
             continue
-        # The timing of either port is that of both.
-        cell["parameters"].update(REGMODE_A="OUTREG", REGMODE_B="OUTREG")
-        for pin, name in taken.items():
+        if not TAKERS[cell["type"]](cell, {pin: cells[name]["connections"]["CLK"]
+                                           for pin, name in behind.items()}):
+            continue
+        for pin, name in behind.items():
             pins[pin] = cells[name]["connections"]["Q"]
             cells[name]["type"] = None
         changed += 1
     for name in [name for name, cell in cells.items() if cell["type"] is None]:
         del cells[name]
     return changed
+
+
+def _plain_register(cells, users):
+    """The flip-flop that alone takes a net, by its ``users``, or ``None``."""
+    (name, pin), *others = users
+    cell = cells.get(name, {"type": None})
+    if others or pin != "DI" or cell["type"] != "TRELLIS_FF":
+        return None
+    settings = cell["parameters"]
+    plain = all(settings.get(key, value).strip() == value for key, value in PLAIN.items())
+    return name if plain and cell["connections"]["LSR"] == ["0"] else None
+
+
+def _block_ram_takes(cell, clocks):
+    """Give a block RAM output registers, if it has none and ``clocks``, of those behind its pins,
+    are its own."""
+    pins, parameters = cell["connections"], cell["parameters"]
+    if "OUTREG" in parameters.values():
+        return False
+    for pin, clock in clocks.items():
+        # A word of 36 bits, which only port B reads, comes out of both.
+        port = "B" if int(parameters["DATA_WIDTH_B"], 2) == 36 else pin[2]
+        if clock != pins[f"CLK{port}"] or not pins[f"CE{port}"] == pins[f"OCE{port}"] == ["1"]:
+            return False
+    # The timing of either port is that of both.
+    parameters.update(REGMODE_A="OUTREG", REGMODE_B="OUTREG")
+    return True
+
+
+def _multiplier_takes(cell, clocks):
+    """The same for a multiplier, which Yosys never gives a clock."""
+    first = next(iter(clocks.values()))
+    if any(key.startswith("REG_") for key in cell["parameters"]) or any(
+            clock != first for clock in clocks.values()):
+        return False
+    cell["parameters"].update(REG_OUTPUT_CLK="CLK0", REG_OUTPUT_CE="CE0", REG_OUTPUT_RST="RST0")
+    for pin, bits in {"CLK0": first, "CE0": ["1"], "RST0": ["0"]}.items():
+        cell["connections"][pin], cell["port_directions"][pin] = bits, "input"
+    return True
+
+
+TAKERS = {"DP16KD": _block_ram_takes, "MULT18X18D": _multiplier_takes}
 
 
 def open_chains(module):

@@ -93,6 +93,50 @@ def test_nothing_else_is_changed(tmp_path):
     assert after == before
 
 
+PRODUCT = """
+module top(input clk, input other, input rst, input [11:0] x, output reg [17:0] y, output [3:0] z);
+    wire [23:0] product = x * x;
+    always @(posedge clk) y[16:0] <= product[20:4];
+    always @(posedge {clock}) {load} y[17] <= product[21];
+    {more}
+endmodule
+"""
+
+
+def multiplier(folder, **parts):
+    (folder / "top.v").write_text(PRODUCT.format(**{**PLAIN, **parts}))
+    yosys(["read_verilog top.v", "synth_ecp5 -top top", "write_json top.json"], folder)
+    return folder / "top.json"
+
+
+def test_registers_behind_a_multiplier_become_its_own(tmp_path):
+    module = top(multiplier(tmp_path))
+    (one,), registers = cells(module, "MULT18X18D"), cells(module, "TRELLIS_FF")
+    behind = {register["connections"]["DI"][0]: register["connections"]["Q"]
+              for register in registers}
+    before = copy.deepcopy(one["connections"])
+    assert len(registers) == 18 and use_output_registers(module) == 1
+    assert not cells(module, "TRELLIS_FF")
+    for k in range(4, 22):
+        assert one["connections"][f"P{k}"] == behind[before[f"P{k}"][0]]
+    assert one["parameters"]["REG_OUTPUT_CLK"] == "CLK0"
+    assert one["connections"]["CLK0"] == registers[0]["connections"]["CLK"]
+    assert (one["connections"]["CE0"], one["connections"]["RST0"]) == (["1"], ["0"])
+    assert use_output_registers(module) == 0
+
+
+@pytest.mark.parametrize("part,text", [
+    ("load", "if (x[0])"), ("load", "if (rst) y[17] <= 0; else"), ("clock", "other"),
+    ("more", "assign z = product[21:18];"),
+])
+def test_a_register_that_a_multiplier_does_not_have_stays(part, text, tmp_path):
+    module = top(multiplier(tmp_path, **{part: text}))
+    assert len(cells(module, "MULT18X18D")) == 1
+    before = copy.deepcopy(module)
+    assert use_output_registers(module) == 0
+    assert module == before
+
+
 CHAIN = """
 module top(input [7:0] x, output [3:0] y);
     wire carry, last;
