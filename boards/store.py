@@ -4,6 +4,8 @@ from amaranth import *
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.pipe import count_up
+
 __all__ = ["PIXEL", "SCORE", "ImageStore", "ScoreStore"]
 
 PIXEL = data.ArrayLayout(8, 3)
@@ -48,17 +50,19 @@ class ImageStore(wiring.Component):
         write, read = mem.write_port(), mem.read_port()
 
         part, filled = Signal(range(3)), Signal(range(pixels + 1))
+        full, taken = Signal(), Signal()
         early = Array([Signal(8, name="red"), Signal(8, name="green")])
         m.d.comb += [
             write.addr.eq(filled),
             write.data.eq(Cat(*early, self.x.payload)),
-            write.en.eq(self.x.valid & (part == 2) & (filled != pixels)),
+            write.en.eq(taken & (part == 2)), taken.eq(self.x.valid & ~full),
         ]
         with m.If(self.rewind):
-            m.d.sync += [part.eq(0), filled.eq(0)]
-        with m.Elif(self.x.valid & (filled != pixels)):
+            m.d.sync += [part.eq(0), filled.eq(0), full.eq(0)]
+        with m.Elif(taken):
             with m.If(part == 2):
-                m.d.sync += [part.eq(0), filled.eq(filled + 1)]
+                m.d.sync += part.eq(0)
+                count_up(m, filled, full, pixels + 1)
             with m.Else():
                 m.d.sync += [early[part].eq(self.x.payload), part.eq(part + 1)]
 

@@ -103,7 +103,8 @@ class WeightSource(wiring.Component):
         # Bytes are cycles apart, so the queue is never full.
         m.submodules.questions = questions = DomainRenamer(
             {"memory": "sync", "sync": "memory"})(Crossing(11, QUESTION_SLOTS))
-        asked = far(m, Cat(self.bytes.payload, self.bytes.valid, self.begin, self.check))
+        # The link may lie at one edge of the chip and the memory's pins at the other.
+        asked = far(m, far(m, Cat(self.bytes.payload, self.bytes.valid, self.begin, self.check)))
         taken = questions.r.payload
         m.d.sync += [questions.w.payload.eq(asked), questions.w.valid.eq(asked[8:].any())]
         m.d.comb += [
