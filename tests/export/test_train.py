@@ -272,7 +272,7 @@ def test_damaged_checkpoints_are_refused(data, trained, tmp_path, capsys):
     short = tmp_path / "short.pt"
     short.write_bytes(trained.read_bytes()[:1000])
     assert main(["pack", str(short), "--out", str(tmp_path / "x")]) == 2
-    assert f"{short}: not a signstream checkpoint, or damaged\n" == capsys.readouterr().err
+    assert f"export: {short}: not a signstream checkpoint, or damaged\n" == capsys.readouterr().err
     assert not (tmp_path / "x").exists()
 
 
