@@ -14,12 +14,13 @@ from gen.steps import Quiet, Steps
 from . import flow
 from .flash import WeightBoot, flash_file
 from .identity import identity_of
+from .options import add_build_and_board
 from .pll import Pll
 from .protocol import BAUD
 from .record import record
 from .shell import Shell, Top
 from .uart import Uart
-from .ulx3s import BOARDS, Board
+from .ulx3s import Board
 from .weights import weight_source
 
 __all__ = ["BuildError", "build", "design", "gateware", "main"]
@@ -133,10 +134,7 @@ def _parser():
         description="Build a bitstream from a build folder, with YoWASP's Yosys and nextpnr.\n"
                     "Exit codes: 0 done, 1 a tool failed or timing was missed, 2 can't be built.",
         epilog="example:\n  python -m boards.build --build build --board ulx3s --seed 3")
-    parser.add_argument("--build", metavar="DIR", required=True,
-                        help="build folder, as `python -m gen` writes it")
-    parser.add_argument("--board", default="ulx3s", metavar="NAME",
-                        help=f"one of {', '.join(BOARDS)} (default: %(default)s)")
+    add_build_and_board(parser, "build folder, as `python -m gen` writes it")
     parser.add_argument("--mhz", type=float, help="clock of the pipeline (default: the plan's)")
     parser.add_argument("--baud", type=int, default=BAUD,
                         help="bits/s of the serial line (default: %(default)s)")

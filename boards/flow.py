@@ -22,7 +22,7 @@ from .netlist import NetlistError, prepare
 from .shapes import FILES, shape_commands
 
 __all__ = ["AFTER_READ", "FlowError", "Measured", "TooLarge", "measure", "pack", "prepared",
-           "revision", "run", "step_count", "tool", "versions"]
+           "revision", "run", "step_count", "tool", "utilisation", "versions"]
 
 # No memory of ours is read at an address while that is written, but Amaranth
 # promises the old value for that case and Yosys would pay 38 LUTs and 44 flip-flops a block RAM.
@@ -144,12 +144,16 @@ def measure(report, mhz):
         **{name: cells[cell]["used"] for name, cell in CELLS.items()})
 
 
+def utilisation(log):
+    """``{cell type: (used, available)}`` as nextpnr's log ``log`` tells it."""
+    return {cell: (int(used), int(available)) for cell, used, available in
+            re.findall(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%", log, re.M)}
+
+
 def _shortage(log):
     """Sentence on the cells that nextpnr's log ``log`` says are short, or ``None``."""
-    short = []
-    for cell, used, available in re.findall(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%", log, re.M):
-        if int(used) > int(available):
-            short.append(f"{used} {WORDS.get(cell, cell)} of {available}")
+    short = [f"{used} {WORDS.get(cell, cell)} of {available}"
+             for cell, (used, available) in utilisation(log).items() if used > available]
     return "the design needs " + ", ".join(short) if short else None
 
 

@@ -15,10 +15,12 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-__all__ = ["NetlistError", "open_chains", "prepare", "read_top", "use_output_registers"]
+__all__ = ["OPEN", "NetlistError", "open_chains", "prepare", "read_top", "use_output_registers",
+           "users_of_nets"]
 
 # A flip-flop that either can have: it loads at every rising edge and is never set.
 PLAIN = {"CEMUX": "1", "CLKMUX": "CLK", "REGSET": "RESET"}
+OPEN = ["x"]        # a pin without a net: nextpnr wants it there
 
 
 class NetlistError(ValueError):
@@ -78,7 +80,7 @@ def use_output_registers(module):
 
     Returns the number of cells changed.
     """
-    cells, users, changed = module["cells"], _users(module), 0
+    cells, users, changed = module["cells"], users_of_nets(module), 0
     for cell in cells.values():
         if cell["type"] not in TAKERS:
             continue
@@ -153,20 +155,19 @@ def open_chains(module):
 
     Returns the number of ends opened.
     """
-    users, opened = _users(module), 0
+    users, opened = users_of_nets(module), 0
     for cell in module["cells"].values():
         if cell["type"] != "CCU2C":
             continue
         pins = cell["connections"]
-        ends = [*(["CIN"] if pins["CIN"] == ["0"] and not int(cell["parameters"]["INIT0"], 2)
-                  else []), *(["COUT"] if not users.get(pins["COUT"][0]) else [])]
-        for pin in ends:
-            pins[pin] = ["x"]       # nextpnr wants the pin; this is one without a net
-        opened += len(ends)
+        if pins["CIN"] == ["0"] and not int(cell["parameters"]["INIT0"], 2):
+            pins["CIN"], opened = OPEN, opened + 1
+        if pins["COUT"] != OPEN and pins["COUT"][0] not in users:
+            pins["COUT"], opened = OPEN, opened + 1
     return opened
 
 
-def _users(module):
+def users_of_nets(module):
     """``[(cell, pin), ...]`` that take a net, by net; ``(None, port)`` is a port of the module."""
     users = defaultdict(list)
     for name, cell in module["cells"].items():

@@ -12,7 +12,8 @@ from gen.cli import command_line, fail
 from gen.layout import STREAM
 
 from .flash import FLASH_OFFSET, FLASH_WEIGHTS
-from .ulx3s import BOARDS, Board
+from .options import add_build_and_board
+from .ulx3s import Board
 
 __all__ = ["command", "main"]
 
@@ -70,10 +71,7 @@ def _parser():
         prog="python -m boards.program", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Load a build folder's bitstream into a board.",
         epilog="example:\n  python -m boards.program --build build --board ulx3s --dry-run")
-    parser.add_argument("--build", metavar="DIR", required=True,
-                        help="build folder with a bitstream")
-    parser.add_argument("--board", default="ulx3s", metavar="NAME",
-                        help=f"one of {', '.join(BOARDS)} (default: %(default)s)")
+    add_build_and_board(parser, "build folder with a bitstream")
     parser.add_argument("--programmer", default=PROGRAMMERS[0], choices=PROGRAMMERS,
                         help="default: %(default)s")
     parser.add_argument("--flash", action="store_true",

@@ -21,7 +21,8 @@ from . import flow
 from .build import BuildError, design, gateware
 from .contents import SwapError, block_rams, swapped
 from .flash import flash_file
-from .ulx3s import BOARDS, Board
+from .options import add_build_and_board
+from .ulx3s import Board
 
 __all__ = ["main", "swap"]
 
@@ -114,12 +115,9 @@ def _parser():
                     "Exit codes: 0 done, 1 a tool failed, 2 these two don't go together.",
         epilog="example:\n  python -m gen --package mine.safetensors --out build-mine\n"
                "  python -m boards.swap --build build-mine --from build --board ulx3s")
-    parser.add_argument("--build", metavar="DIR", required=True,
-                        help="build folder with the new weights, as `python -m gen` writes it")
+    add_build_and_board(parser, "build folder with the new weights, as `python -m gen` writes it")
     parser.add_argument("--from", metavar="DIR", required=True, dest="routed",
                         help="build folder with a bitstream")
-    parser.add_argument("--board", default="ulx3s", metavar="NAME",
-                        help=f"one of {', '.join(BOARDS)} (default: %(default)s)")
     return parser
 
 

@@ -13,17 +13,18 @@ from pathlib import Path
 from gen.cli import command_line
 from gen.plan import Plan
 
-from .netlist import read_top
-from .ulx3s import BOARDS, Board
+from .flow import CELLS
+from .netlist import OPEN, read_top, users_of_nets
+from .options import add_build_and_board
+from .ulx3s import Board
 
 __all__ = ["main", "unit_sites"]
 
 # TRELLIS_COMB of a cell; LUT RAM has four for its outputs and two that write.
 COMB = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
-OTHERS = {"TRELLIS_FF": "ff", "DP16KD": "ebr", "MULT18X18D": "dsp"}
+KIND_OF = {cell: kind for kind, cell in CELLS.items()}
 CHAIN_END = 2       # TRELLIS_COMB where a carry chain is entered or left
 SCOPE = "$scopeinfo"
-KINDS = "comb", "ff", "ebr", "dsp"
 ARRAY = "shell.pipeline.array"
 
 
@@ -37,43 +38,38 @@ def unit_sites(module, depth):
     depth : int
         Names are cut behind so many levels; what lies above them counts for the unit it's in.
     """
-    carries, users = set(), defaultdict(list)
-    for cell in module["cells"].values():
-        for pin, (bit, *_) in cell["connections"].items():
-            if cell["type"] == "CCU2C" and pin == "COUT":
-                carries.add(bit)
-            elif cell["port_directions"][pin] == "input":
-                users[bit].append(cell["type"] == "CCU2C" and pin == "CIN")
-    scopes = {name for name, cell in module["cells"].items() if cell["type"] == SCOPE}
+    users, cells = users_of_nets(module), module["cells"]
+    carries = {cell["connections"]["COUT"][0] for cell in cells.values()
+               if cell["type"] == "CCU2C"}
+    scopes = {name for name, cell in cells.items() if cell["type"] == SCOPE}
 
     def unit(name):
         levels = name.split(".")
         return next((".".join(levels[:k]) for k in range(min(depth, len(levels) - 1), 0, -1)
                      if ".".join(levels[:k]) in scopes), "")
     found = defaultdict(Counter)
-    for name, cell in module["cells"].items():
-        kind, pins = cell["type"], cell["connections"]
-        of_unit = found[unit(name)]
-        if kind in OTHERS:
-            of_unit[OTHERS[kind]] += 1
+    for name, cell in cells.items():
+        kind, of_unit = cell["type"], found[unit(name)]
+        if kind in KIND_OF:
+            of_unit[KIND_OF[kind]] += 1
         of_unit["comb"] += COMB.get(kind, 0)
         if kind == "CCU2C":
-            into, (out,) = pins["CIN"][0], pins["COUT"]
-            entered = into != "x" and into not in carries
-            left = out != "x" and users[out] != [True]
+            into, out = cell["connections"]["CIN"], cell["connections"]["COUT"]
+            entered = into != OPEN and into[0] not in carries
+            left = out != OPEN and [pin for _, pin in users[out[0]]] != ["CIN"]
             of_unit["comb"] += CHAIN_END * (entered + left)
-    return {name: {kind: sites[kind] for kind in KINDS}
+    return {name: {kind: sites[kind] for kind in CELLS}
             for name, sites in found.items() if any(sites.values())}
 
 
 def _tell(options):
     plan, board = Plan.load(options.build), Board.named(options.board)
     sites = unit_sites(read_top(Path(options.build) / board.name / "top.json"), options.depth)
-    total = {kind: sum(each[kind] for each in sites.values()) for kind in KINDS}
+    total = {kind: sum(each[kind] for each in sites.values()) for kind in CELLS}
     rows = sorted(sites.items(), key=lambda row: row[1]["comb"], reverse=True)
-    print("  ".join(f"{kind.upper():>6}" for kind in KINDS) + "  unit")
+    print("  ".join(f"{kind.upper():>6}" for kind in CELLS) + "  unit")
     for name, each in [*rows, ("all", total)]:
-        print("  ".join(f"{each[kind]:6,}" for kind in KINDS) + f"  {name or '(pins, clocks)'}")
+        print("  ".join(f"{each[kind]:6,}" for kind in CELLS) + f"  {name or '(pins, clocks)'}")
     array = sum(each["comb"] for name, each in rows if f"{name}.".startswith(f"{ARRAY}."))
     lanes = plan.lanes.count
     if array:
@@ -86,10 +82,7 @@ def main(arguments=None):
         prog="python -m boards.units", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Print what each unit of a design takes of the device.",
         epilog="example:\n  python -m boards.units --build build --depth 4")
-    parser.add_argument("--build", metavar="DIR", required=True,
-                        help="build folder that `python -m boards.build` has begun with")
-    parser.add_argument("--board", default="ulx3s", metavar="NAME",
-                        help=f"one of {', '.join(BOARDS)} (default: %(default)s)")
+    add_build_and_board(parser, "build folder that `python -m boards.build` has begun with")
     parser.add_argument("--depth", type=int, default=3, metavar="LEVELS",
                         help="of units within units (default: %(default)s)")
     return command_line(parser, _tell, arguments)

@@ -16,7 +16,7 @@ from hw.results import STORED_EXTRA_BITS
 
 from .device import EBR_BITS, block_rams
 
-__all__ = ["PlanTooLarge", "check_fit", "estimate_resources", "memory_bits"]
+__all__ = ["PlanTooLarge", "check_fit", "dot_cells", "estimate_resources", "memory_bits"]
 
 SHELL_EBR = 4          # the link's queue, image, scores and identity
 
@@ -25,10 +25,9 @@ class PlanTooLarge(ValueError):
     """A network that doesn't fit the device; the message says what is short."""
 
 
-def _dot_cells(schedule):
-    """LUT sites of one dot product with its accumulator, as :mod:`hw.dot` packs it: a half before
-    the first adder of a chain, one behind each of them, and cells of two."""
-    dot = array_dot(schedule)
+def dot_cells(dot):
+    """LUT sites of a :class:`hw.dot.Dot` with its accumulator, as :mod:`hw.dot` packs it: a half
+    before the first adder of a chain, one behind each of them, and cells of two."""
     widths, halves = [dot.bits] * dot.lanes, defaultdict(list)  # of a block's adders
     for level in dot.levels():
         sums = [widths[i] if j is None else max(widths[i], widths[j]) + 1 for i, j, _ in level]
@@ -82,7 +81,7 @@ def estimate_resources(schedule):
     pool = units // 2 * 9 * width
     # Rows of the layer tables are logic: WRN-20-4's 131 passes took 2,700 LUT sites.
     tables = 20 * len(schedule.layers)
-    comb = (dots * _dot_cells(schedule) + word * lanes.groups + unit * units + pool
+    comb = (dots * dot_cells(array_dot(schedule)) + word * lanes.groups + unit * units + pool
             + 2 * step + tables + 3500)
     tree = sum((lanes.inputs >> k) * (schedule.act_bits + k)
                for k in range(1, ceil_log2(lanes.inputs) + 1))

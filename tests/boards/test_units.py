@@ -1,11 +1,10 @@
 """Sites by unit, counted by hand and by nextpnr."""
 
-import re
 import subprocess
 
 import pytest
 
-from boards.flow import FlowError, tool
+from boards.flow import FlowError, tool, utilisation
 from boards.netlist import NetlistError, open_chains, prepare, read_top
 from boards.units import main, unit_sites
 from tests.hw.tools import yosys
@@ -56,8 +55,7 @@ def packed(path):
     done = subprocess.run([command, "--12k", "--package", "CABGA381", "--json", path.name,
                            "--pack-only"], cwd=path.parent, text=True, capture_output=True,
                           check=True)
-    return {kind: int(used) for kind, used in
-            re.findall(r"^Info:\s+(\w+):\s+(\d+)/\s*\d+\s+\d+%", done.stderr, re.M)}
+    return {cell: used for cell, (used, _) in utilisation(done.stderr).items()}
 
 
 @pytest.mark.parametrize("opened", [False, True])

