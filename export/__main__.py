@@ -68,6 +68,9 @@ def _parser():
     p.add_argument("--start-from", type=Path, metavar="FILE",
                    help="begin a new run with the weights of this checkpoint; the network may be "
                         "wider or have other formats")
+    p.add_argument("--teacher", type=Path, metavar="FILE",
+                   help="checkpoint of a net, of any kind, whose predictions the run learns from, "
+                        "with --distil")
     p.add_argument("--depth", type=int, default=20, help="6n+2 (%(default)s)")
     p.add_argument("--width", type=int, default=1, help="times 16 channels (%(default)s)")
     p.add_argument("--act-bits", type=int, default=4,
@@ -85,6 +88,8 @@ def _parser():
                        ("rate", "Adam's peak learning rate"),
                        ("warmup", "fraction of the run in which the rate rises"),
                        ("smoothing", "label smoothing"),
+                       ("distil", "share of the loss that is --teacher's, 0 to 1"),
+                       ("temperature", "of the teacher's predictions"),
                        ("cutout", "side of the square cut out, pixels"),
                        ("round-from", "fraction of the run from which activations are rounded"),
                        ("act-rms", "aim for activations, in codes"),
@@ -214,7 +219,8 @@ def _train(options):
                       res_frac=options.res_frac)
     images, test = load(options.data, options.side)
     state = train(network, recipe, images, test, options.out, options.device, options.resume,
-                  options.stop_after, options.start_from, lambda line: print(line, flush=True))
+                  options.stop_after, options.start_from, options.teacher,
+                  lambda line: print(line, flush=True))
     if state and not state["finished"]:
         print("not finished; go on with the same command and --resume")
 

@@ -12,15 +12,15 @@ __all__ = ["card"]
 SHOWN = 12  # rows of a run's table
 
 
-def _command(recipe, network, number, start):
+def _command(recipe, network, out, start=None, teacher=None):
     """The command line of a run."""
-    words = ["python -m export train --data DIR", f"--out {number}.pt"]
+    words = ["python -m export train --data DIR", f"--out {out}.pt"]
     if network is not None:
         words += [f"--depth {network.depth}", f"--width {network.width}",
                   f"--act-bits {network.act_bits}", f"--act-frac {network.act_frac}",
                   f"--res-bits {network.res_bits}", f"--res-frac {network.res_frac}"]
-    if start:
-        words.append(f"--start-from {start}.pt")
+    words += [f"--{option} {path}.pt" for option, path in
+              (("start-from", start), ("teacher", teacher)) if path]
     for field in fields(Recipe):
         value = recipe.get(field.name, field.default)
         if isinstance(field.default, tuple):
@@ -49,6 +49,17 @@ def _table(history):
           f"{r['loss']:.3f} | {r['train']:.1%} | {r['test']:.2%} |" for r in rows)])
 
 
+def _run(title, run, *files):
+    """Parts of a card on one run; ``files`` as for :func:`_command`."""
+    network = Network.from_dict(run["network"]) if run.get("network") else None
+    last = run["history"][-1]
+    return [
+        f"### {title} ({network.name})" if network else f"### {title}",
+        f"{last['epoch']} epochs, {last['seen']:,} images, {last['seconds'] / 60:.0f} minutes.",
+        f"```\n{_command(run['recipe'], network, *files)}\n```",
+        _table(run["history"])]
+
+
 def card(checkpoint, package, data):
     """Markdown card of a package.
 
@@ -74,13 +85,9 @@ def card(checkpoint, package, data):
            "exactly: how far it comes depends on the machine.")
     parts = [f"# {net.name}", fill(worth, 96), "## Data", data, "## Training", fill(how, 96)]
     for number, run in enumerate(runs, 1):
-        network = Network.from_dict(run["network"]) if run.get("network") else None
-        last = run["history"][-1]
-        what = f" ({network.name})" if network else ""
-        parts += [
-            f"### Run {number}{what}",
-            f"{last['epoch']} epochs, {last['seen']:,} images, {last['seconds'] / 60:.0f} minutes.",
-            f"```\n{_command(run['recipe'], network, number, number - 1)}\n```",
-            _table(run["history"])]
+        teacher = run.get("teacher")
+        if teacher:
+            parts += _run(f"Teacher of run {number}", teacher, f"teacher{number}")
+        parts += _run(f"Run {number}", run, number, number - 1, teacher and f"teacher{number}")
     parts.append(f"Packed on {package.training['date']}; digest `{package.digest[:16]}`.")
     return "\n\n".join(parts) + "\n"

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from gen.network import PIXEL_ZERO, POOL_MULTIPLIER, POOL_SHIFT
 
-__all__ = ["WRN", "calibrate"]
+__all__ = ["WRN", "calibrate", "centred"]
 
 
 class Sign(torch.autograd.Function):
@@ -65,6 +65,11 @@ class Clip(torch.autograd.Function):
         return grad if ctx.scale == 1 else grad.mul_(ctx.scale), None, None, None
 
 
+def centred(latent):
+    """``latent``, float[outputs, inputs, ...], less the mean of every filter."""
+    return latent - latent.mean(tuple(range(1, latent.dim())), keepdim=True)
+
+
 class SignWeights(nn.Module):
     """±1 weights and the real latents that training moves.
 
@@ -84,8 +89,7 @@ class SignWeights(nn.Module):
 
     def forward(self):
         """float32 ±1 of the latents' shape."""
-        inputs = tuple(range(1, self.latent.dim()))
-        return Sign.apply(self.latent - self.latent.mean(inputs, keepdim=True))
+        return Sign.apply(centred(self.latent))
 
 
 class WRN(nn.Module):

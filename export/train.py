@@ -21,7 +21,8 @@ from gen.network import Network
 
 from .adapt import adapted
 from .data import augment, shrink
-from .model import calibrate
+from .distil import Teacher, distillation_loss
+from .model import calibrate, centred
 from .paper import OURS, Variant, model_as
 
 __all__ = ["Recipe", "TrainError", "accuracy", "finished", "keep", "restore", "train",
@@ -54,6 +55,11 @@ class Recipe:
         The same for the logits' scale.
     smoothing : float
         Label smoothing.
+    distil : float
+        Share of the loss that comes from a teacher's predictions (:mod:`.distil`), 0 to 1; the
+        labels have the rest.
+    temperature : float
+        Of those predictions.
     cutout : int
         Side in pixels of the square cut out of each full-size training image; 0 for none.
     sides : tuple of (int, float)
@@ -80,6 +86,8 @@ class Recipe:
     scale_rate: float = 0.01
     warmup: float = 0.02
     smoothing: float = 0.0
+    distil: float = 0.0
+    temperature: float = 2.0
     cutout: int = 0
     sides: tuple = ()
     round_from: float = 0.0
@@ -102,6 +110,9 @@ class Recipe:
             raise TrainError(f"The length of a run must be positive, not {length}")
         if self.batch < 1:
             raise TrainError(f"Batch must be at least 1, not {self.batch}")
+        if not 0 <= self.distil <= 1 or self.temperature <= 0:
+            raise TrainError(f"A teacher's share must be from 0 to 1 and its temperature positive, "
+                             f"not {self.distil} and {self.temperature}")
         if self.amp not in ("off", "bf16"):
             raise TrainError(f"Mixed precision must be off or bf16, not {self.amp}")
         for side, until in self.sides:
@@ -204,10 +215,29 @@ def _save(path, state):
 def keep(state, path):
     """Write the checkpoint ``state`` as one that another run can start from: latents in bfloat16
     and no optimiser, a sixth of the size."""
-    latents = {name: value.to(torch.bfloat16) if name.endswith(".latent") else value
+    # Centred, so that the signs survive: not centred, one weight in a hundred was another one.
+    latents = {name: centred(value).to(torch.bfloat16) if name.endswith(".latent") else value
                for name, value in state["model"].items()}
     rest = {name: value for name, value in state.items() if name != "optimiser"}
     _save(Path(path), {**rest, "model": latents})
+
+
+def _teacher(path, recipe, images, device):
+    """The :class:`.distil.Teacher` of a run, or ``None``."""
+    if (path is None) != (recipe.distil == 0):
+        raise TrainError("A teacher's checkpoint and its share of the loss go together: give both "
+                         "--teacher and --distil, or neither")
+    if path is None:
+        return None
+    state = restore(path)
+    network = Network.from_dict(state["network"])
+    theirs, ours = (network.side, network.classes), (images.side, len(images.class_names))
+    if theirs != ours:
+        raise TrainError(f"{path}: a teacher's images must be {ours[0]} pixels of {ours[1]} "
+                         f"classes, not {theirs[0]} of {theirs[1]}")
+    model = model_as(network, variant_of(state))
+    model.load_state_dict(state["model"])
+    return Teacher(state, model.to(device))
 
 
 def _check_recipe(path, state, recipe):
@@ -227,7 +257,7 @@ def variant_of(state):
 def _history(state):
     """The runs that led to the checkpoint ``state``, its own last."""
     return [*state.get("before", []),
-            {name: state[name] for name in ("network", "recipe", "history")}]
+            {name: state.get(name) for name in ("network", "recipe", "history", "teacher")}]
 
 
 @torch.no_grad()
@@ -237,7 +267,7 @@ def _blur(model, noise):
 
 
 def train(network, recipe, images, test, out, device="cpu", resume=False, stop_after=None,
-          start=None, log=print):
+          start=None, teacher=None, log=print):
     """Train and leave a checkpoint at ``out``, written after every epoch.
 
     Parameters
@@ -257,6 +287,9 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         Checkpoint of another run whose weights this run begins with, adapted to ``network`` (see
         :func:`export.adapt.adapted`). Its recipe and history are kept under ``"before"``.
         ``resume`` doesn't need it again.
+    teacher : path, optional
+        Checkpoint of a net whose predictions have the share ``recipe.distil`` of the loss. It sees
+        the images that the network sees, at their full size. ``resume`` needs it again.
     log : callable
         Takes one line per epoch.
 
@@ -276,12 +309,15 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         raise TrainError(f"Batch must be at most the {len(images)} training images, "
                          f"not {recipe.batch}")
     network = replace(network, side=images.side, classes=len(images.class_names))
+    taught = _teacher(teacher, recipe, images, device)
     if resume:
         state = restore(out)
         if "optimiser" not in state:
             raise TrainError(f"{out}: kept without its optimiser, so this run can't go on; begin "
                              f"another with --start-from {out}")
         _check_recipe(out, state, recipe)
+        if taught and taught.about != state["teacher"]:
+            raise TrainError(f"{out}: was trained with another teacher than {teacher}")
         network, before = Network.from_dict(state["network"]), state.get("before", [])
     elif start is not None:
         state, parent = None, restore(start)
@@ -337,14 +373,24 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
                 side = recipe.side_at(t, images.side)
                 pixels = shrink(images.pixels, side)
             chosen = order[step * recipe.batch:(step + 1) * recipe.batch]
-            x = augment(pixels[chosen], generator, recipe.cutout * side // images.side)
-            x, y = x[ours].to(device), images.labels[chosen][ours].to(device)
+            y = images.labels[chosen][ours].to(device)
+            if taught is None:
+                x = augment(pixels[chosen], generator, recipe.cutout * side // images.side)
+                x = x[ours].to(device)
+            else:
+                whole = augment(images.pixels[chosen], generator, recipe.cutout)[ours].to(device)
+                x = shrink(whole, side)
+                with mixed:
+                    wanted = taught.logits(whole)
             for group in optimiser.param_groups:
                 group["lr"] = group["peak"] * recipe.rate_factor(t)
             model.rounding = t >= recipe.round_from
             with mixed:
                 logits = parallel(x)
             loss = F.cross_entropy(logits.float(), y, label_smoothing=recipe.smoothing)
+            if taught is not None:
+                from_teacher = distillation_loss(logits.float(), wanted, recipe.temperature)
+                loss = (1 - recipe.distil) * loss + recipe.distil * from_teacher
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -372,7 +418,7 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
                      "train_images": len(images), "model": model.state_dict(),
                      "optimiser": optimiser.state_dict(), "epoch": epoch, "seen": seen,
                      "elapsed": total, "history": history, "before": before,
-                     "finished": t >= 1}
+                     "teacher": taught and taught.about, "finished": t >= 1}
             _save(out, state)
             length = f"/{recipe.epochs}" if recipe.epochs else f" ({100 * min(t, 1):.0f} %)"
             log(f"epoch {epoch}{length}  side {side}  loss {history[-1]['loss']:.3f}  "

@@ -13,9 +13,12 @@ torch = pytest.importorskip("torch")
 
 from export.__main__ import main  # noqa: E402
 from export.data import load  # noqa: E402
+from export.distil import distillation_loss  # noqa: E402
 from export.pack import PackError, model_of, pack  # noqa: E402
+from export.paper import model_as  # noqa: E402
 from export.study import FORMATS  # noqa: E402
-from export.train import Recipe, TrainError, restore  # noqa: E402
+from export.train import Recipe, TrainError, restore, variant_of  # noqa: E402
+from gen.network import Network  # noqa: E402
 from gen.package import Package  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +55,12 @@ def data(tmp_path_factory):
 def train(data, out, *more):
     return main(["train", "--data", str(data), "--out", str(out), "--depth", "8", "--batch", "10",
                  "--act-frac", "1", "--sides", "8:0.4", "--rate", "0.02", *map(str, more)])
+
+
+def described(path):
+    """Network and variant of a checkpoint."""
+    state = restore(path)
+    return Network.from_dict(state["network"]), variant_of(state)
 
 
 def assert_same(a, b):
@@ -112,6 +121,57 @@ def test_a_run_may_start_from_another_ones_weights(data, trained, tmp_path, caps
     assert train(data, out, "--epochs", 1, "--width", 2, "--start-from", out) == 0
     assert train(data, out, "--epochs", 1, "--depth", 14, "--start-from", trained) == 2
     assert "only from one of the same depth, 14, not 8" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def teacher(data, tmp_path_factory):
+    """A float net with 32-bit weights."""
+    out = tmp_path_factory.mktemp("teacher") / "teacher.pt"
+    torch.set_num_threads(1)
+    assert train(data, out, "--epochs", 8, "--act", "elu", "--weight-bits", 32) == 0
+    return out
+
+
+def test_a_distilled_net_learns_its_teachers_predictions(data, teacher, tmp_path):
+    """From the teacher alone, at two sizes: it's then nearer to it than with the labels alone."""
+    images, test = load(data)
+    theirs = model_as(*described(teacher)).eval()
+    theirs.load_state_dict(restore(teacher)["model"])
+    far = {}
+    for distil in (0, 1):
+        out = tmp_path / f"{distil}.pt"
+        more = ["--teacher", teacher, "--distil", distil] if distil else []
+        assert train(data, out, "--epochs", 8, *more) == 0
+        model = model_as(*described(out)).eval()
+        model.load_state_dict(restore(out)["model"])
+        with torch.no_grad():
+            far[distil] = distillation_loss(model(test.pixels), theirs(test.pixels), 2.0).item()
+    assert restore(out)["history"][-1]["test"] > 0.8
+    assert far[1] < far[0]
+
+
+def test_the_distillation_loss_is_the_papers():
+    logits, taught = torch.tensor([[1.0, 2, 4], [0, 0, 0]]), torch.tensor([[3.0, 2, 1], [1, 0, 0]])
+    p, q = ((each / 2).softmax(1) for each in (taught, logits))
+    wanted = 4 * (p * (p / q).log()).sum(1).mean()
+    assert distillation_loss(logits, taught, 2.0).item() == pytest.approx(wanted.item())
+    assert distillation_loss(taught, taught, 3.0).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_distilled_run_resumes_exactly_and_needs_its_teacher(data, trained, teacher, tmp_path,
+                                                               capsys):
+    whole, out = tmp_path / "whole.pt", tmp_path / "run.pt"
+    options = ["--epochs", 3, "--cutout", 4, "--distil", 0.7, "--temperature", 3]
+    assert train(data, whole, *options, "--teacher", teacher) == 0
+    assert train(data, out, *options, "--teacher", teacher, "--stop-after", 2) == 0
+    capsys.readouterr()
+    assert train(data, out, *options, "--resume") == 2
+    assert "give both --teacher and --distil" in capsys.readouterr().err
+    assert train(data, out, *options, "--resume", "--teacher", trained) == 2
+    assert "was trained with another teacher than" in capsys.readouterr().err
+    assert train(data, out, *options, "--resume", "--teacher", teacher) == 0
+    assert_same(restore(whole), restore(out))
+    assert restore(out)["teacher"]["recipe"]["act"] == "elu"
 
 
 def test_noise_tells_copies_of_a_channel_apart(data, trained, tmp_path):
@@ -257,6 +317,8 @@ REFUSED = (
     (("--epochs", "1", "--act-bits", "5"), "Activation bits must be one of"),
     (("--epochs", "1", "--resume"), "no such checkpoint"),
     (("--epochs", "1", "--side", "12"), "Image side must be a multiple of 8, not 12"),
+    (("--epochs", "1", "--distil", "1.5"), "share must be from 0 to 1 .* not 1.5"),
+    (("--epochs", "1", "--distil", "0.5"), "give both --teacher and --distil, or neither"),
 )
 
 

@@ -1,0 +1,53 @@
+"""Distillation: a trained net's predictions as targets beside the labels.
+
+Source: Hinton, Vinyals and Dean 2015, arXiv 1503.02531, section 2; for nets with 1-bit weights Liu
+et al. 2020, arXiv 2003.03488, section 4.3.
+"""
+
+import torch
+from torch.nn import functional as F
+
+from gen.network import Network
+
+__all__ = ["Teacher", "distillation_loss"]
+
+
+class Teacher:
+    """A trained net that a run learns from.
+
+    Parameters
+    ----------
+    state : dict
+        Its checkpoint, from :func:`export.train.restore`; of any :class:`export.paper.Variant`.
+    model : torch.nn.Module
+        The net, with the checkpoint's weights.
+    """
+
+    def __init__(self, state, model):
+        self.model = model.eval().requires_grad_(False)
+        self.about = {name: state[name] for name in ("network", "recipe", "history")}
+
+    @property
+    def network(self):
+        """The :class:`gen.network.Network` that it is."""
+        return Network.from_dict(self.about["network"])
+
+    @torch.no_grad()
+    def logits(self, images):
+        """float32[n, classes] of uint8[n, 3, h, w] images."""
+        return self.model(images).float()
+
+
+def distillation_loss(logits, taught, temperature):
+    """``T² KL(softmax(taught / T) || softmax(logits / T))``, the mean over the batch.
+
+    Parameters
+    ----------
+    logits, taught : float32[n, classes]
+        Of the net that learns and of its teacher.
+    temperature : float
+        ``T``; with ``T²`` gradients keep their size whatever it is.
+    """
+    return temperature ** 2 * F.kl_div(
+        F.log_softmax(logits / temperature, 1), F.log_softmax(taught / temperature, 1),
+        reduction="batchmean", log_target=True)
