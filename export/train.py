@@ -212,11 +212,18 @@ def _save(path, state):
     partial.replace(path)
 
 
+def _short(latent):
+    """``latent`` centred and in bfloat16, with no sign changed: those that are too near their
+    filter's mean for that are moved away. (108 of WRN-20-2's signs cost it half a point.)"""
+    x = centred(latent)
+    least = 0.01 * x.std(tuple(range(1, x.dim())), keepdim=True)
+    return torch.where(x > 0, x.clamp(min=least), x.clamp(max=-least)).to(torch.bfloat16)
+
+
 def keep(state, path):
     """Write the checkpoint ``state`` as one that another run can start from: latents in bfloat16
-    and no optimiser, a sixth of the size."""
-    # Centred, so that the signs survive: not centred, one weight in a hundred was another one.
-    latents = {name: centred(value).to(torch.bfloat16) if name.endswith(".latent") else value
+    and no optimiser, a sixth of the size. Its weights are the same ones."""
+    latents = {name: _short(value) if name.endswith(".latent") else value
                for name, value in state["model"].items()}
     rest = {name: value for name, value in state.items() if name != "optimiser"}
     _save(Path(path), {**rest, "model": latents})
