@@ -4,6 +4,8 @@ from amaranth import *
 from amaranth.lib import cdc, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.pipe import delayed
+
 __all__ = ["Crossing"]
 
 
@@ -19,8 +21,8 @@ class Crossing(wiring.Component):
     ----------
     width : int
     slots : int
-        A power of two. A slot comes back after two crossings, some four clock cycles of either
-        side.
+        A power of two, 4 at least. A slot comes back after two crossings, some five clock cycles
+        of either side.
     ahead : int
         Words that fit from a cycle on in which ``room`` is high, one in that cycle included: what
         the writer has on its way when it's told to stop.
@@ -36,6 +38,8 @@ class Crossing(wiring.Component):
     """
 
     def __init__(self, width, slots, ahead=1):
+        if slots < 4 or slots & slots - 1:
+            raise ValueError(f"Slots must be a power of two and at least 4, not {slots}")
         self.width, self.slots, self.ahead = width, slots, ahead
         super().__init__({"w": In(stream.Signature(width, always_ready=True)), "room": Out(1),
                           "r": Out(stream.Signature(width))})
@@ -66,12 +70,17 @@ class Crossing(wiring.Component):
 
         r_slot = Signal(range(count))
         m.d.comb += read.addr.eq(r_slot)
-        # A cycle late, but a slot isn't looked at again before all others.
+        # Two cycles late, but a slot isn't looked at again before all others.
         occupied = Signal(count)
         m.d.sync += occupied.eq(filled_here ^ emptied)
         there = occupied.bit_select(r_slot, 1)
+        taken, of = Signal(), delayed(m, r_slot, 1)
+        m.d.sync += taken.eq(0)
         with m.If(self.r.ready | ~self.r.valid):
-            m.d.sync += [self.r.valid.eq(there), self.r.payload.eq(read.data)]
+            m.d.sync += [self.r.valid.eq(there), self.r.payload.eq(read.data), taken.eq(there)]
             with m.If(there):
-                m.d.sync += [r_slot.eq(r_slot + 1), emptied.eq(emptied ^ (1 << r_slot))]
+                m.d.sync += r_slot.eq(r_slot + 1)
+        # The flags may lie far from the reader: a cycle for themselves, as nobody waits for them.
+        with m.If(taken):
+            m.d.sync += emptied.eq(emptied ^ (1 << of))
         return m

@@ -6,8 +6,6 @@ Counts follow the structure of the gateware; the factors are fitted to routed de
 
 from collections import defaultdict
 
-from amaranth.utils import ceil_log2
-
 from hw.array import array_dot
 from hw.dot import ADDERS_PER_CHAIN
 from hw.head import sums_memory
@@ -16,7 +14,7 @@ from hw.results import STORED_EXTRA_BITS
 
 from .device import EBR_BITS, block_rams
 
-__all__ = ["PlanTooLarge", "check_fit", "dot_cells", "estimate_resources", "memory_bits"]
+__all__ = ["PlanTooLarge", "check_fit", "dot_sites", "estimate_resources", "memory_bits"]
 
 SHELL_EBR = 4          # the link's queue, image, scores and identity
 
@@ -25,20 +23,23 @@ class PlanTooLarge(ValueError):
     """A network that doesn't fit the device; the message says what is short."""
 
 
-def dot_cells(dot):
-    """LUT sites of a :class:`hw.dot.Dot` with its accumulator, as :mod:`hw.dot` packs it: a half
-    before the first adder of a chain, one behind each of them, and cells of two."""
+def dot_sites(dot):
+    """LUT sites and flip-flops of a :class:`hw.dot.Dot` with its accumulator and result, as
+    :mod:`hw.dot` packs it: a half before the first adder of a chain, one behind each of them, and
+    cells of two."""
     widths, halves = [dot.bits] * dot.lanes, defaultdict(list)  # of a block's adders
-    for level in dot.levels():
+    flip_flops = 2 * dot.acc_bits
+    for level, registered in zip(dot.levels(), dot.registered):
         sums = [widths[i] if j is None else max(widths[i], widths[j]) + 1 for i, j, _ in level]
         for width, (_, j, block) in zip(sums, level):
             if j is not None:
                 halves[block].append(width)
+        flip_flops += registered * sum(sums)
         widths = sums
     halves[None].append(dot.acc_bits)
     chains = [adders[k:k + ADDERS_PER_CHAIN] for adders in halves.values()
               for k in range(0, len(adders), ADDERS_PER_CHAIN)]
-    return sum(2 * -(-(1 + sum(chain)) // 2) for chain in chains)
+    return sum(2 * -(-(1 + sum(chain)) // 2) for chain in chains), flip_flops
 
 
 def _memories(schedule):
@@ -81,14 +82,13 @@ def estimate_resources(schedule):
     pool = units // 2 * 9 * width
     # Rows of the layer tables are logic: WRN-20-4's 131 passes took 2,700 LUT sites.
     tables = 20 * len(schedule.layers)
-    comb = (dots * dot_cells(array_dot(schedule)) + word * lanes.groups + unit * units + pool
+    dot_comb, dot_ff = dot_sites(array_dot(schedule))
+    comb = (dots * dot_comb + word * lanes.groups + unit * units + pool
             + 2 * step + tables + 3500)
-    tree = sum((lanes.inputs >> k) * (schedule.act_bits + k)
-               for k in range(1, ceil_log2(lanes.inputs) + 1))
     bits = lanes.inputs * lanes.outputs   # of weights in a cycle
     streamed = 2 * bits if schedule.loads else 0
     copied = 2 * (lanes.half + 2) * lanes.slice_channels * schedule.act_bits * lanes.groups
-    ff = (dots * (tree + 2 * schedule.acc_bits) + (lanes.groups + 3) * step + copied
+    ff = (dots * dot_ff + (lanes.groups + 3) * step + copied
           + units * (schedule.acc_bits * 5 + 9 * width) + word * (1 + lanes.groups)
           + 4 * bits + streamed + 3500)
     ebr = sum(block_rams(width, depth) * copies for _, width, depth, copies in

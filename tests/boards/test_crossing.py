@@ -90,3 +90,9 @@ def test_the_words_are_kept_in_lut_ram(tmp_path):
     yosys(["read_rtlil top.il", *flow.AFTER_READ, *shape_commands("top"), "synth_ecp5 -top top",
            "select -assert-count 8 t:TRELLIS_DPR16X4", "select -assert-none t:DP16KD",
            "select -assert-max 200 t:TRELLIS_FF"], tmp_path)
+
+
+@pytest.mark.parametrize("slots", [2, 6])
+def test_slots_that_are_looked_at_too_soon_are_refused(slots):
+    with pytest.raises(ValueError, match=f"power of two and at least 4, not {slots}"):
+        Crossing(8, slots)

@@ -126,7 +126,7 @@ def test_the_result_stands_between_captures(body):
                                                   (9, 3, False), (40, 2, True), (7, 1, False)])
 def test_a_block_s_sums_are_those_of_its_lanes_alone(lanes, blocks, chained):
     dot = Dot(lanes, 4, 16, blocks)
-    assert len(dot.levels()) == dot.latency - 1
+    assert len(dot.levels()) == len(dot.registered)
     terms, sums = [{lane} for lane in range(lanes)], 0
     for level in dot.levels():
         assert [i for pair in level for i in pair[:2] if i is not None] == list(range(len(terms)))
