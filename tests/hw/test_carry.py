@@ -130,8 +130,9 @@ def test_blocks_with_chains_of_their_own_change_nothing(tmp_path):
 def test_the_estimate_counts_the_cells_of_a_dot_product(dot, tmp_path):
     comb, flip_flops = dot_sites(dot)
     (tmp_path / "unit.v").write_text(text(dot.create(), ECP5()))
-    yosys(["read_verilog unit.v", "synth_ecp5 -top unit", f"select -assert-count {comb // 2} "
-           f"t:CCU2C", f"select -assert-count {flip_flops} t:TRELLIS_FF"], tmp_path)
+    yosys(["read_verilog unit.v", "synth_ecp5 -top unit",
+           f"select -assert-count {comb // 2} t:CCU2C",
+           f"select -assert-count {flip_flops} t:TRELLIS_FF"], tmp_path)
 
 
 @pytest.mark.parametrize("other", ["1'h1", "x[0]"])
