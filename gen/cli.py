@@ -1,6 +1,9 @@
 """What all command lines share: how they begin, and how they refuse."""
 
+import signal
 import sys
+import threading
+from contextlib import contextmanager
 
 __all__ = ["command_line", "fail"]
 
@@ -11,7 +14,8 @@ def command_line(parser, do, arguments=None, refusals=(ValueError,), bare=False)
 
     Without any arguments the help is printed, unless the program runs ``bare``. One of
     ``refusals``, or an ``OSError``, is told in a sentence; the code is then 2 or the error's own
-    ``exit_code``, and an error's ``log`` (lines of a tool) comes first. An interruption is 130.
+    ``exit_code``, and an error's ``log`` (lines of a tool) comes first. An interruption is 130, and
+    a termination takes the same way out, so that no tool that was started goes on for an hour.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments and not bare:
@@ -19,7 +23,8 @@ def command_line(parser, do, arguments=None, refusals=(ValueError,), bare=False)
         return 0
     options = parser.parse_args(arguments)
     try:
-        return do(options) or 0
+        with _termination_interrupts():
+            return do(options) or 0
     except KeyboardInterrupt:
         return fail(parser, "interrupted", 130)
     except refusals as error:
@@ -29,6 +34,19 @@ def command_line(parser, do, arguments=None, refusals=(ValueError,), bare=False)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return fail(parser, f"{where}{error.strerror or error}")
+
+
+@contextmanager
+def _termination_interrupts():
+    """Within, SIGTERM is what SIGINT is; only the main thread may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def fail(parser, sentence, code=2):

@@ -1,6 +1,9 @@
 """What a command line makes of nothing, of refusals and of an interruption."""
 
 import argparse
+import os
+import signal
+import time
 
 import pytest
 
@@ -53,6 +56,24 @@ def test_what_is_done_gives_the_exit_code(parser, returned, code):
 def test_an_error_is_told_in_a_sentence(parser, capsys, error, code, told):
     assert command_line(parser, raising(error), ["--wide"], (Refused,)) == code
     assert capsys.readouterr().err == told
+
+
+def test_a_termination_is_an_interruption(parser, capsys):
+    """nextpnr went on for hours behind a build that was ended with `kill`."""
+    def ignored(number, frame):
+        pass
+
+    def do(options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+
+    before = signal.signal(signal.SIGTERM, ignored)
+    try:
+        assert command_line(parser, do, ["--wide"]) == 130
+        assert signal.getsignal(signal.SIGTERM) is ignored
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().err == "some.program: interrupted\n"
 
 
 def test_an_error_of_ours_is_not_hidden(parser):
