@@ -68,8 +68,8 @@ def _parser():
     p.add_argument("--start-from", type=Path, metavar="FILE",
                    help="begin a new run with the weights of this checkpoint; the network may be "
                         "wider or have other formats")
-    p.add_argument("--teacher", type=Path, metavar="FILE",
-                   help="checkpoint of a net, of any kind, whose predictions the run learns from, "
+    p.add_argument("--teacher", type=Path, nargs="+", default=(), metavar="FILE",
+                   help="checkpoints of nets, of any kind, whose predictions the run learns from, "
                         "with --distil")
     p.add_argument("--depth", type=int, default=20, help="6n+2 (%(default)s)")
     p.add_argument("--width", type=int, default=1, help="times 16 channels (%(default)s)")
@@ -88,7 +88,7 @@ def _parser():
                        ("rate", "Adam's peak learning rate"),
                        ("warmup", "fraction of the run in which the rate rises"),
                        ("smoothing", "label smoothing"),
-                       ("distil", "share of the loss that is --teacher's, 0 to 1"),
+                       ("distil", "share of the loss that comes from the teachers, 0 to 1"),
                        ("temperature", "of the teacher's predictions"),
                        ("cutout", "side of the square cut out, pixels"),
                        ("round-from", "fraction of the run from which activations are rounded"),

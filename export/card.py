@@ -1,6 +1,7 @@
 """Model cards: where a package's weights come from, and what they are worth."""
 
 from dataclasses import fields
+from string import ascii_lowercase
 from textwrap import fill
 
 from gen.network import Network
@@ -12,15 +13,17 @@ __all__ = ["card"]
 SHOWN = 12  # rows of a run's table
 
 
-def _command(recipe, network, out, start=None, teacher=None):
+def _command(recipe, network, out, start=None, teachers=()):
     """The command line of a run."""
     words = ["python -m export train --data DIR", f"--out {out}.pt"]
     if network is not None:
         words += [f"--depth {network.depth}", f"--width {network.width}",
                   f"--act-bits {network.act_bits}", f"--act-frac {network.act_frac}",
                   f"--res-bits {network.res_bits}", f"--res-frac {network.res_frac}"]
-    words += [f"--{option} {path}.pt" for option, path in
-              (("start-from", start), ("teacher", teacher)) if path]
+    if start:
+        words.append(f"--start-from {start}.pt")
+    if teachers:
+        words.append(" ".join(["--teacher", *(f"{name}.pt" for name in teachers)]))
     for field in fields(Recipe):
         value = recipe.get(field.name, field.default)
         if isinstance(field.default, tuple):
@@ -85,9 +88,10 @@ def card(checkpoint, package, data):
            "exactly: how far it comes depends on the machine.")
     parts = [f"# {net.name}", fill(worth, 96), "## Data", data, "## Training", fill(how, 96)]
     for number, run in enumerate(runs, 1):
-        teacher = run.get("teacher")
-        if teacher:
-            parts += _run(f"Teacher of run {number}", teacher, f"teacher{number}")
-        parts += _run(f"Run {number}", run, number, number - 1, teacher and f"teacher{number}")
+        teachers = {f"teacher{number}{letter}": each for letter, each in
+                    zip(ascii_lowercase, run.get("teachers", []))}
+        for name, teacher in teachers.items():
+            parts += _run(f"Teacher {name.removeprefix('teacher')}", teacher, name)
+        parts += _run(f"Run {number}", run, number, number - 1, teachers)
     parts.append(f"Packed on {package.training['date']}; digest `{package.digest[:16]}`.")
     return "\n\n".join(parts) + "\n"

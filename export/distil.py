@@ -1,4 +1,4 @@
-"""Distillation: a trained net's predictions as targets beside the labels.
+"""Distillation: the predictions of trained nets as targets beside the labels.
 
 Source: Hinton, Vinyals and Dean 2015, arXiv 1503.02531, section 2; for nets with 1-bit weights Liu
 et al. 2020, arXiv 2003.03488, section 4.3.
@@ -39,15 +39,17 @@ class Teacher:
 
 
 def distillation_loss(logits, taught, temperature):
-    """``T² KL(softmax(taught / T) || softmax(logits / T))``, the mean over the batch.
+    """``T² KL(mean of softmax(taught / T) || softmax(logits / T))``, the mean over the batch.
 
     Parameters
     ----------
-    logits, taught : float32[n, classes]
-        Of the net that learns and of its teacher.
+    logits : float32[n, classes]
+        Of the net that learns.
+    taught : list of float32[n, classes]
+        Of its teachers.
     temperature : float
         ``T``; with ``T²`` gradients keep their size whatever it is.
     """
-    return temperature ** 2 * F.kl_div(
-        F.log_softmax(logits / temperature, 1), F.log_softmax(taught / temperature, 1),
-        reduction="batchmean", log_target=True)
+    wanted = torch.stack([F.softmax(each / temperature, 1) for each in taught]).mean(0)
+    return temperature ** 2 * F.kl_div(F.log_softmax(logits / temperature, 1), wanted,
+                                       reduction="batchmean")

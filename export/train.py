@@ -56,7 +56,7 @@ class Recipe:
     smoothing : float
         Label smoothing.
     distil : float
-        Share of the loss that comes from a teacher's predictions (:mod:`.distil`), 0 to 1; the
+        Share of the loss that comes from teachers' predictions (:mod:`.distil`), 0 to 1; the
         labels have the rest.
     temperature : float
         Of those predictions.
@@ -111,7 +111,7 @@ class Recipe:
         if self.batch < 1:
             raise TrainError(f"Batch must be at least 1, not {self.batch}")
         if not 0 <= self.distil <= 1 or self.temperature <= 0:
-            raise TrainError(f"A teacher's share must be from 0 to 1 and its temperature positive, "
+            raise TrainError(f"The teachers' share must be 0 to 1, its temperature positive, "
                              f"not {self.distil} and {self.temperature}")
         if self.amp not in ("off", "bf16"):
             raise TrainError(f"Mixed precision must be off or bf16, not {self.amp}")
@@ -229,13 +229,8 @@ def keep(state, path):
     _save(Path(path), {**rest, "model": latents})
 
 
-def _teacher(path, recipe, images, device):
-    """The :class:`.distil.Teacher` of a run, or ``None``."""
-    if (path is None) != (recipe.distil == 0):
-        raise TrainError("A teacher's checkpoint and its share of the loss go together: give both "
-                         "--teacher and --distil, or neither")
-    if path is None:
-        return None
+def _teacher(path, images, device):
+    """The :class:`.distil.Teacher` with the checkpoint at ``path``."""
     state = restore(path)
     network = Network.from_dict(state["network"])
     theirs, ours = (network.side, network.classes), (images.side, len(images.class_names))
@@ -245,6 +240,14 @@ def _teacher(path, recipe, images, device):
     model = model_as(network, variant_of(state))
     model.load_state_dict(state["model"])
     return Teacher(state, model.to(device))
+
+
+def _teachers(paths, recipe, images, device):
+    """Those of a run; there may be none."""
+    if bool(paths) != bool(recipe.distil):
+        raise TrainError("Teachers' checkpoints and their share of the loss go together: give both "
+                         "--teacher and --distil, or neither")
+    return [_teacher(path, images, device) for path in paths]
 
 
 def _check_recipe(path, state, recipe):
@@ -264,7 +267,8 @@ def variant_of(state):
 def _history(state):
     """The runs that led to the checkpoint ``state``, its own last."""
     return [*state.get("before", []),
-            {name: state.get(name) for name in ("network", "recipe", "history", "teacher")}]
+            {"teachers": state.get("teachers", []),
+             **{name: state[name] for name in ("network", "recipe", "history")}}]
 
 
 @torch.no_grad()
@@ -274,7 +278,7 @@ def _blur(model, noise):
 
 
 def train(network, recipe, images, test, out, device="cpu", resume=False, stop_after=None,
-          start=None, teacher=None, log=print):
+          start=None, teachers=(), log=print):
     """Train and leave a checkpoint at ``out``, written after every epoch.
 
     Parameters
@@ -294,9 +298,9 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         Checkpoint of another run whose weights this run begins with, adapted to ``network`` (see
         :func:`export.adapt.adapted`). Its recipe and history are kept under ``"before"``.
         ``resume`` doesn't need it again.
-    teacher : path, optional
-        Checkpoint of a net whose predictions have the share ``recipe.distil`` of the loss. It sees
-        the images that the network sees, at their full size. ``resume`` needs it again.
+    teachers : sequence of path
+        Checkpoints of nets whose predictions have the share ``recipe.distil`` of the loss. They see
+        the images that the network sees, at their full size. ``resume`` needs them again.
     log : callable
         Takes one line per epoch.
 
@@ -316,15 +320,17 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         raise TrainError(f"Batch must be at most the {len(images)} training images, "
                          f"not {recipe.batch}")
     network = replace(network, side=images.side, classes=len(images.class_names))
-    taught = _teacher(teacher, recipe, images, device)
+    taught_by = _teachers(teachers, recipe, images, device)
+    about_teachers = [teacher.about for teacher in taught_by]
     if resume:
         state = restore(out)
         if "optimiser" not in state:
             raise TrainError(f"{out}: kept without its optimiser, so this run can't go on; begin "
                              f"another with --start-from {out}")
         _check_recipe(out, state, recipe)
-        if taught and taught.about != state["teacher"]:
-            raise TrainError(f"{out}: was trained with another teacher than {teacher}")
+        if about_teachers != state.get("teachers", []):
+            raise TrainError(f"{out}: was trained with other teachers than "
+                             f"{' and '.join(map(str, teachers))}")
         network, before = Network.from_dict(state["network"]), state.get("before", [])
     elif start is not None:
         state, parent = None, restore(start)
@@ -381,23 +387,23 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
                 pixels = shrink(images.pixels, side)
             chosen = order[step * recipe.batch:(step + 1) * recipe.batch]
             y = images.labels[chosen][ours].to(device)
-            if taught is None:
+            if not taught_by:
                 x = augment(pixels[chosen], generator, recipe.cutout * side // images.side)
                 x = x[ours].to(device)
             else:
                 whole = augment(images.pixels[chosen], generator, recipe.cutout)[ours].to(device)
                 x = shrink(whole, side)
                 with mixed:
-                    wanted = taught.logits(whole)
+                    taught = [teacher.logits(whole) for teacher in taught_by]
             for group in optimiser.param_groups:
                 group["lr"] = group["peak"] * recipe.rate_factor(t)
             model.rounding = t >= recipe.round_from
             with mixed:
                 logits = parallel(x)
             loss = F.cross_entropy(logits.float(), y, label_smoothing=recipe.smoothing)
-            if taught is not None:
-                from_teacher = distillation_loss(logits.float(), wanted, recipe.temperature)
-                loss = (1 - recipe.distil) * loss + recipe.distil * from_teacher
+            if taught_by:
+                from_them = distillation_loss(logits.float(), taught, recipe.temperature)
+                loss = (1 - recipe.distil) * loss + recipe.distil * from_them
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -425,7 +431,7 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
                      "train_images": len(images), "model": model.state_dict(),
                      "optimiser": optimiser.state_dict(), "epoch": epoch, "seen": seen,
                      "elapsed": total, "history": history, "before": before,
-                     "teacher": taught and taught.about, "finished": t >= 1}
+                     "teachers": about_teachers, "finished": t >= 1}
             _save(out, state)
             length = f"/{recipe.epochs}" if recipe.epochs else f" ({100 * min(t, 1):.0f} %)"
             log(f"epoch {epoch}{length}  side {side}  loss {history[-1]['loss']:.3f}  "

@@ -145,33 +145,48 @@ def test_a_distilled_net_learns_its_teachers_predictions(data, teacher, tmp_path
         model = model_as(*described(out)).eval()
         model.load_state_dict(restore(out)["model"])
         with torch.no_grad():
-            far[distil] = distillation_loss(model(test.pixels), theirs(test.pixels), 2.0).item()
+            far[distil] = distillation_loss(model(test.pixels), [theirs(test.pixels)], 2.0).item()
     assert restore(out)["history"][-1]["test"] > 0.8
     assert far[1] < far[0]
 
 
 def test_the_distillation_loss_is_the_papers():
-    logits, taught = torch.tensor([[1.0, 2, 4], [0, 0, 0]]), torch.tensor([[3.0, 2, 1], [1, 0, 0]])
-    p, q = ((each / 2).softmax(1) for each in (taught, logits))
+    logits = torch.tensor([[1.0, 2, 4], [0, 0, 0]])
+    taught = torch.tensor([[[3.0, 2, 1], [1, 0, 0]], [[0.0, 2, 2], [5, 1, 0]]])
+    p, q = (taught / 2).softmax(2).mean(0), (logits / 2).softmax(1)
     wanted = 4 * (p * (p / q).log()).sum(1).mean()
-    assert distillation_loss(logits, taught, 2.0).item() == pytest.approx(wanted.item())
-    assert distillation_loss(taught, taught, 3.0).item() == pytest.approx(0, abs=1e-6)
+    assert distillation_loss(logits, list(taught), 2.0).item() == pytest.approx(wanted.item())
+    assert distillation_loss(logits, [logits, logits], 3.0).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_a_distilled_run_resumes_exactly_and_needs_its_teacher(data, trained, teacher, tmp_path,
                                                                capsys):
     whole, out = tmp_path / "whole.pt", tmp_path / "run.pt"
     options = ["--epochs", 3, "--cutout", 4, "--distil", 0.7, "--temperature", 3]
-    assert train(data, whole, *options, "--teacher", teacher) == 0
-    assert train(data, out, *options, "--teacher", teacher, "--stop-after", 2) == 0
+    both = ["--teacher", teacher, trained]
+    assert train(data, whole, *options, *both) == 0
+    assert train(data, out, *options, *both, "--stop-after", 2) == 0
     capsys.readouterr()
     assert train(data, out, *options, "--resume") == 2
     assert "give both --teacher and --distil" in capsys.readouterr().err
     assert train(data, out, *options, "--resume", "--teacher", trained) == 2
-    assert "was trained with another teacher than" in capsys.readouterr().err
-    assert train(data, out, *options, "--resume", "--teacher", teacher) == 0
+    assert "was trained with other teachers than" in capsys.readouterr().err
+    assert train(data, out, *options, "--resume", *both) == 0
     assert_same(restore(whole), restore(out))
-    assert restore(out)["teacher"]["recipe"]["act"] == "elu"
+    assert [one["recipe"]["act"] for one in restore(out)["teachers"]] == ["elu", "srelu"]
+
+    # A card tells of them.
+    package, about = tmp_path / "net.safetensors", tmp_path / "about"
+    about.write_text("Stripes.\n")
+    assert main(["pack", str(out), "--data", str(data), "--out", str(package)]) == 0
+    capsys.readouterr()
+    assert main(["card", str(out), str(package), "--about", str(about)]) == 0
+    text = capsys.readouterr().out
+    assert text.index("### Teacher 1a (wrn-8-1)") < text.index("### Teacher 1b (wrn-8-1)")
+    elu, ours, run = text.split("### ")[1:]
+    assert "--out teacher1a.pt" in elu and "--act elu" in elu and "--act" not in ours.replace(
+        "--act-", "")
+    assert "--teacher teacher1a.pt teacher1b.pt" in run and "--distil 0.7" in run
 
 
 def test_noise_tells_copies_of_a_channel_apart(data, trained, tmp_path):
@@ -315,7 +330,7 @@ REFUSED = (
     (("--epochs", "1", "--act-bits", "5"), "Activation bits must be one of"),
     (("--epochs", "1", "--resume"), "no such checkpoint"),
     (("--epochs", "1", "--side", "12"), "Image side must be a multiple of 8, not 12"),
-    (("--epochs", "1", "--distil", "1.5"), "share must be from 0 to 1 .* not 1.5"),
+    (("--epochs", "1", "--distil", "1.5"), "share must be 0 to 1, .* not 1.5"),
     (("--epochs", "1", "--distil", "0.5"), "give both --teacher and --distil, or neither"),
 )
 
