@@ -14,7 +14,7 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .protocol import LOAD_UNIT, padded
+from .protocol import BODY_CRC, LOAD_UNIT, padded
 from .weights import QUESTION
 
 __all__ = ["FLASH_OFFSET", "FLASH_SIZE", "FLASH_WEIGHTS", "PAUSE_US", "FlashReader", "WeightBoot",
@@ -125,7 +125,7 @@ class WeightBoot(wiring.Component):
     What it does is what a host does: one ``LOAD`` of everything, then ``CHECK``. If that proves the
     weights wrong (the flash is blank, or holds another build's) the host's come as if nothing had
     been. Until it's done a host's ``LOAD`` is ``lost``, however it ends, and its ``CHECK`` waits
-    and then tells what came out.
+    and then tells what came out. The CRC of what the flash gave says whose fault it is.
 
     Parameters
     ----------
@@ -140,6 +140,8 @@ class WeightBoot(wiring.Component):
     -------
     bytes, begin, lost, check, expected, checked, good
         To the link, as if this were the source.
+    memory_fails : ``Out(1)``
+        The flash's weights were the right ones, and the source's memory gave back others.
     source : In
         The same members, of the source.
     flash : Out
@@ -155,7 +157,7 @@ class WeightBoot(wiring.Component):
         self.pause = max(1, ceil(clock_mhz * pause_us))  # cycles
         self.reader = FlashReader(clock_mhz, FLASH_OFFSET, size + -size % LOAD_UNIT)
         super().__init__({**QUESTION, "source": In(wiring.Signature(QUESTION)),
-                          "flash": Out(PINS)})
+                          "memory_fails": Out(1), "flash": Out(PINS)})
 
     def elaborate(self, platform):
         m = Module()
@@ -181,6 +183,18 @@ class WeightBoot(wiring.Component):
             # The zeros that the reader gives for its command are the offset.
             m.d.comb += [source.bytes.payload.eq(reader.bytes.payload),
                          source.bytes.valid.eq(reader.bytes.valid)]
+
+        # Bytes are many cycles apart, and the last is long past when this is asked for. It's
+        # compared byte by byte first.
+        m.submodules.crc = crc = BODY_CRC.create()
+        command, same, right = Signal(range(COMMAND + 1), init=COMMAND), Signal(4), Signal()
+        m.d.comb += [crc.data.eq(reader.bytes.payload),
+                     crc.valid.eq(reader.bytes.valid & (command == 0))]
+        with m.If(reader.bytes.valid & (command != 0)):
+            m.d.sync += command.eq(command - 1)
+        m.d.sync += [right.eq(same.all()),
+                     same.eq(Cat(crc.crc.word_select(k, 8) == self.expected.word_select(k, 8)
+                                 for k in range(4)))]
 
         timer, over = Signal(range(self.pause), init=self.pause - 1), Signal()
         started = Signal()
@@ -209,7 +223,7 @@ class WeightBoot(wiring.Component):
                     m.next = "leave"
             with m.State("leave"):
                 m.d.comb += source.begin.eq(1)  # the host's next byte is an offset's
-                m.d.sync += booting.eq(0)
+                m.d.sync += [booting.eq(0), self.memory_fails.eq(right & ~source.good)]
                 m.next = "done"
             with m.State("done"):
                 pass

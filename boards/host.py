@@ -160,7 +160,10 @@ class Board:
         return scores, cycles
 
     def ready(self):
-        """Whether the board has all weights; one that streams none always has."""
+        """Whether the board has all weights; one that streams none always has.
+
+        Raises ``BoardError`` where they were right in its flash and its memory doesn't hold them.
+        """
         try:
             self._receive(self._send(Kind.CHECK))
         except Refused as error:

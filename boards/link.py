@@ -49,6 +49,8 @@ class Link(wiring.Component):
     load : ``Out(stream.Signature(8, always_ready=True))``
     load_begin, lost, check, expected, checked, good
         To :class:`boards.weights.WeightSource`, only with ``streamed``.
+    memory_fails : ``In(1)``
+        From :class:`boards.flash.WeightBoot`, likewise.
     busy : ``Out(1)``
         The pipeline has an image.
     refused : ``Out(1)``
@@ -69,7 +71,7 @@ class Link(wiring.Component):
             "busy": Out(1), "refused": Out(1),
             **({"load": Out(stream.Signature(8, always_ready=True)), "load_begin": Out(1),
                 "lost": In(1), "check": Out(1), "expected": Out(32), "checked": In(1),
-                "good": In(1)}
+                "good": In(1), "memory_fails": In(1)}
                if streamed else {}),
         })
 
@@ -113,8 +115,10 @@ class Link(wiring.Component):
                      some_weights.eq((asked.length[:4] == 4) & (asked.length != 4)),
                      *(is_it.eq(asked.kind == each) for each, is_it in of_kind.items())]
         good, checked, check, lost = Const(1), Const(1), Signal(), Const(0)
+        missing = Fault.WEIGHTS
         if self.streamed:
             good, checked, lost = far(m, self.good), self.checked, far(m, self.lost)
+            missing = Mux(self.memory_fails, Fault.MEMORY, Fault.WEIGHTS)
             m.d.comb += [self.load.payload.eq(byte),
                          self.load.valid.eq(arrived & of_kind[Kind.LOAD]),
                          self.load_begin.eq(receiver.verdict.valid & receiver.verdict.ready),
@@ -136,7 +140,7 @@ class Link(wiring.Component):
                         refuse(Fault.LENGTH)
                 with m.Elif(of_kind[Kind.CLASSIFY]):
                     with m.If(~good):
-                        refuse(Fault.WEIGHTS)
+                        refuse(missing)
                     with m.Elif(an_image):
                         answer(Kind.CLASSIFY, 4 * classes + 4)
                         m.next = "start"
@@ -169,7 +173,7 @@ class Link(wiring.Component):
             with m.State("checked"):                # `good` came a cycle later
                 answer(Kind.CHECK, 0)
                 with m.If(~good):
-                    refuse(Fault.WEIGHTS)
+                    refuse(missing)
                 m.next = "answer"
 
             with m.State("start"):

@@ -72,6 +72,7 @@ class Fault(enum.IntEnum):
     LENGTH = 5
     WEIGHTS = 6
     BUSY = 7
+    MEMORY = 8
 
     @property
     def sentence(self):
@@ -84,6 +85,8 @@ class Fault(enum.IntEnum):
             Fault.LENGTH: "the frame's length isn't what the board needs for its kind",
             Fault.WEIGHTS: "its memory doesn't hold the weights of its design",
             Fault.BUSY: "the board takes no weights yet, or none as fast as these came",
+            Fault.MEMORY: "its memory gave back other weights than its flash holds, which are the "
+                          "right ones; the memory or its clock fails",
         }[self]
 
 

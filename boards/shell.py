@@ -83,7 +83,8 @@ class Shell(wiring.Component):
                     weights.begin.eq(asked.source.begin), weights.check.eq(asked.source.check),
                     weights.expected.eq(asked.source.expected),
                     asked.source.lost.eq(weights.lost), asked.source.good.eq(weights.good),
-                    asked.source.checked.eq(weights.checked)]
+                    asked.source.checked.eq(weights.checked),
+                    link.memory_fails.eq(asked.memory_fails)]
             wiring.connect(m, link.load, asked.bytes)
             m.d.comb += [asked.begin.eq(link.load_begin), asked.check.eq(link.check),
                          asked.expected.eq(link.expected), link.lost.eq(asked.lost),

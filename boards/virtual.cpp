@@ -1,7 +1,7 @@
 // The world around a simulated board: a clock, and a pseudo-terminal on its serial line.
 //
 // Arguments: clock cycles a bit; cycles of silence after which waiting may take real time; the file
-// with what lies in the flash.
+// with what lies in the flash; the word of the memory that keeps a wrong bit, or -1.
 // Prints the terminal's name on its first line and ends with the standard input.
 #include <cerrno>
 #include <cstdint>
@@ -52,6 +52,7 @@ struct Chip {
         size_t(1) << (SDRAM_BANK_BITS + SDRAM_ROW_BITS + SDRAM_COLUMN_BITS));
     uint32_t row[1 << SDRAM_BANK_BITS] = {};
     uint16_t coming[kAhead] = {};
+    long broken = -1;
 
     uint16_t &at(unsigned bank, unsigned column) {
         return words[((size_t(row[bank]) << SDRAM_BANK_BITS | bank) << SDRAM_COLUMN_BITS)
@@ -68,7 +69,10 @@ struct Chip {
         const int command = top.sdram___05Fras_n << 2 | top.sdram___05Fcas_n << 1
                             | top.sdram___05Fwe_n;
         if (command == 3) row[bank] = address;                             // ACTIVE
-        if (command == 4) at(bank, address) = top.sdram___05Fdq_o;         // WRITE, one word
+        if (command == 4) {                                                // WRITE, one word
+            uint16_t &word = at(bank, address);
+            word = top.sdram___05Fdq_o ^ (&word - words.data() == broken);
+        }
         for (int k = 0; command == 5 && k < kBurst; ++k)                   // READ
             coming[(cycle + 1 + SDRAM_DELAY + k) % kAhead] =
                 at(bank, (address & ~(kBurst - 1u)) | ((address + k) & (kBurst - 1u)));
@@ -168,7 +172,7 @@ struct Listener {  // bits of the board, byte by byte
 }  // namespace
 
 int main(int argc, char **argv) {
-    if (argc != 4) return 2;
+    if (argc != 5) return 2;
     const int divisor = atoi(argv[1]);
     const long silence = atol(argv[2]);
 #ifdef FLASH_OFFSET
@@ -181,6 +185,7 @@ int main(int argc, char **argv) {
     Listener listener{divisor};
 #ifdef SDRAM_DELAY
     Chip chip;
+    chip.broken = atol(argv[4]);
     long memory_cycle = 0, memory_phase = 0;
 #endif
     top.rst = 0;

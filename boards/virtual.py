@@ -56,6 +56,8 @@ class VirtualBoard:
         Fills ``weights`` after power-up; the flash is simulated too.
     flash : bytes, optional
         What lies in the flash from ``FLASH_OFFSET`` on; the rest, and without it all, is blank.
+    broken : int, optional
+        Word of the memory chip that keeps a wrong bit.
 
     Members
     -------
@@ -69,8 +71,9 @@ class VirtualBoard:
     """
 
     def __init__(self, pipeline, identity, folder, divisor=SHORTEST, patience=PATIENCE,
-                 weights=None, boot=None, flash=None):
+                 weights=None, boot=None, flash=None, broken=None):
         self.divisor, self.patience, self.flash = divisor, patience, flash or b""
+        self.broken = -1 if broken is None else broken
         target = VerilogTarget()
         shell = Shell(pipeline, identity, Uart(divisor), patience, weights, boot)
         self._chip = []
@@ -137,7 +140,8 @@ class VirtualBoard:
             flash.write(self.flash)
             flash.flush()
             self._process = subprocess.Popen(
-                [self.program, str(self.divisor), str(2 * self.patience), flash.name],
+                [self.program, str(self.divisor), str(2 * self.patience), flash.name,
+                 str(self.broken)],
                 cwd=self.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             self.port = self._process.stdout.readline().strip()
         if not self.port:

@@ -194,16 +194,21 @@ async def pulse(ctx, signal):
     ctx.set(signal, 0)
 
 
-@pytest.mark.parametrize("good", [0, 1])
-def test_everything_is_loaded_and_checked_once_after_the_pause(good):
+RIGHT = weights_crc(padded(DATA[:20]))
+
+
+@pytest.mark.parametrize("good, expected, fails", [
+    (0, RIGHT, 1), (1, RIGHT, 0), (0, RIGHT ^ 1 << 9, 0), (0, 0x12345678, 0)])
+def test_everything_is_loaded_and_checked_once_after_the_pause(good, expected, fails):
     dut, chip, source = boot(good)
 
     async def bench(ctx):
-        ctx.set(dut.expected, 0x12345678)
+        ctx.set(dut.expected, expected)
         assert not ctx.get(dut.checked)
         while not ctx.get(dut.checked):
             await ctx.tick()
-        assert ctx.get(dut.good) == good and ctx.get(dut.source.expected) == 0x12345678
+        assert ctx.get(dut.good) == good and ctx.get(dut.source.expected) == expected
+        assert ctx.get(dut.memory_fails) == fails
         await idle(ctx, 100)
 
     simulate(dut, bench, background=[chip.run, source.run])
@@ -269,11 +274,11 @@ def board(plan, verilator, tmp_path_factory):
     """``board(flash)`` is the port of a board that was just switched on; compiled once."""
     running = []
 
-    def switch_on(flash):
+    def switch_on(flash, broken=None):
         running.append(VirtualBoard(
             plan.create(), identity_of(plan, 100), tmp_path_factory.getbasetemp() / "flash",
             patience=200_000, weights=weight_source(plan, KIT, plan.memory_mhz),
-            boot=WeightBoot(100, plan.contents.stream.nbytes), flash=flash))
+            boot=WeightBoot(100, plan.contents.stream.nbytes), flash=flash, broken=broken))
         return running[-1].__enter__().port
     yield switch_on
     for one in running:
@@ -332,3 +337,12 @@ def test_a_board_with_another_flash_waits_for_the_host(plan, board, weights, fla
         host.load(plan.contents.stream.tobytes())
         want = Golden(plan.package).run(tiny.IMAGES).scores
         assert np.array_equal(host.classify(tiny.IMAGES).scores, want)
+
+
+def test_a_board_whose_memory_fails_says_so(plan, board, weights):
+    """And not that its flash holds the wrong weights."""
+    with Board(board(weights, broken=len(weights) // 2 - 3), timeout=TIMEOUT) as host:
+        with pytest.raises(Refused, match="the memory or its clock fails") as caught:
+            host.ready()
+        assert caught.value.fault == Fault.MEMORY
+        assert refused(host.classify, tiny.IMAGES[:1]) == Fault.MEMORY
