@@ -174,6 +174,9 @@ RIPUP = "--tmg-ripup"
 # still too slow: it would go on to its 500th, for an hour. Designs that met their clocks (those in
 # boards/results) took it 42 iterations at most, overused wires and all.
 PATIENCE = 40
+# It's also stopped so many iterations after its best one where it has got this far from that again:
+# WRN-20-4's had 1,834 overused wires after nine and 15,412 after thirty, and went on.
+DIVERGED, DIVERGED_BY = 15, 2000
 ROUTED = "top.config", "top.report.json", "top.tim"     # nextpnr's files
 STEPS = {"YOSYS": ("synthesis", "top.rpt"), "NEXTPNR_ECP5": ("place and route", "top.tim"),
          "ECPPACK": ("bitstream", "ecppack.out")}
@@ -316,13 +319,13 @@ def _route(plan, folder, mhz, step, seeds):
 
 
 def _route_once(plan, folder, step, seed, with_seed):
-    """Place and route, without ripping up for timing where the router loops for it."""
+    """Place and route, without ripping up for timing where the router gets nowhere with it."""
     more = ("--seed", str(seed))
     try:
         _call(plan, "NEXTPNR_ECP5", folder, step, f"place and route{with_seed}", more,
-              hopeless=_loops_for_timing)
+              hopeless=_gets_nowhere)
     except FlowError:
-        if not _loops_for_timing(folder / "top.tim"):
+        if not _gets_nowhere(folder / "top.tim"):
             raise
         _call(plan, "NEXTPNR_ECP5", folder, step,
               f"place and route without ripping up for timing{with_seed}", more, without=RIPUP)
@@ -337,12 +340,16 @@ def _fastest(found):
                default=None)
 
 
-def _loops_for_timing(log):
-    """Whether nextpnr's router has a wire for all, but some connections stay too slow."""
+def _gets_nowhere(log):
+    """Whether nextpnr's router rips up for timing in vain: it has a wire for all, but some
+    connections stay too slow, or it needs more and more wires."""
     text = _tail(log, 1 << 16)
-    overused = re.findall(r"iter=\d+ wires=\d+ overused=(\d+)", text)
-    for_long = len(overused) >= PATIENCE and not any(map(int, overused[-PATIENCE:]))
-    return for_long or "giving up" in text and overused[-1:] == ["0"]
+    overused = [int(count) for count in re.findall(r"iter=\d+ wires=\d+ overused=(\d+)", text)]
+    for_long = len(overused) >= PATIENCE and not any(overused[-PATIENCE:])
+    if for_long or "giving up" in text and overused[-1:] == [0]:
+        return True
+    since_best = overused[::-1].index(min(overused)) if overused else 0
+    return since_best >= DIVERGED and overused[-1] - min(overused) > DIVERGED_BY
 
 
 def _fix_block_rams(plan, folder, step, what, device):

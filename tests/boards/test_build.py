@@ -264,13 +264,22 @@ def test_a_router_that_gains_nothing_any_more_is_stopped(folder, tools, capsys):
     assert not (folder / "ulx3s-25f" / "went-on").exists()
 
 
-@pytest.mark.parametrize("last", [["0"] * (flow.PATIENCE - 1), ["0"] * flow.PATIENCE + ["1"]])
-def test_a_router_that_may_still_gain_is_not_stopped(last, tmp_path):
+MUCH = flow.DIVERGED_BY + 5
+
+
+@pytest.mark.parametrize("counts, nowhere", [
+    ([5] + [0] * (flow.PATIENCE - 1), False), ([0] * flow.PATIENCE, True),
+    ([5] + [0] * flow.PATIENCE + [1], False),
+    # The best one counts, the last of several; and how far it is from there.
+    ([9000, 4] + [MUCH] * flow.DIVERGED, True),
+    ([9000, 4, 4] + [MUCH] * (flow.DIVERGED - 1), False),
+    ([9000, 5] + [MUCH] * flow.DIVERGED, False), ([9000, 4] + [MUCH] * flow.DIVERGED + [4], False)])
+def test_a_router_that_may_still_gain_is_not_stopped(counts, nowhere, tmp_path):
     log = tmp_path / "top.tim"
-    assert not flow._loops_for_timing(log)
+    assert not flow._gets_nowhere(log)
     log.write_text("".join(f"Info: iter={i} wires=9 overused={count} overuse=0\n"
-                           for i, count in enumerate(["5", *last])))
-    assert not flow._loops_for_timing(log)
+                           for i, count in enumerate(counts)))
+    assert flow._gets_nowhere(log) == nowhere
 
 
 def test_a_router_that_finds_no_room_is_not_run_again(folder, tools, capsys):
