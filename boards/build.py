@@ -61,14 +61,16 @@ def design(plan, board, mhz=None, baud=BAUD):
                     f"beside a pipeline clock of {mhz:g} MHz the memory's can be {pll.beside_mhz:g}"
                     f" MHz, too slow for this plan; plan again with `python -m gen --clock-mhz "
                     f"{mhz:g}`")
-        uart = Uart.at(baud, pll.output_mhz * 1e6)
+        pll = pll.with_link(baud)
+        uart = Uart.at(baud, pll.link_mhz * 1e6)
         identity = identity_of(plan, pll.output_mhz)
         weights = weight_source(plan, board, pll.beside and pll.beside_mhz)
-        boot = weights and WeightBoot(pll.output_mhz, plan.contents.stream.nbytes)
+        boot = weights and WeightBoot(pll.link_mhz, plan.contents.stream.nbytes)
     except ValueError as error:
         raise BuildError(str(error)) from None
-    return Top(Shell(plan.create(), identity, uart, weights=weights, boot=boot), pll,
-               board.high)
+    shell = Shell(plan.create(), identity, uart, round(1000 * pll.link_mhz), weights=weights,
+                  boot=boot)
+    return Top(shell, pll, board.high)
 
 
 def gateware(plan, top, platform):

@@ -26,9 +26,11 @@ __all__ = ["AFTER_READ", "FlowError", "Measured", "TooLarge", "measure", "pack",
 
 # No memory of ours is read at an address while that is written, but Amaranth
 # promises the old value for that case and Yosys would pay 38 LUTs and 44 flip-flops a block RAM.
-# Queues between two clocks (which have a signal `..._gry`) know nothing of a same time: there's no
-# such promise to take back, and Yosys fails an assertion (`port.clk == wport.clk`) if told so.
-DONT_CARE = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i w:*_gry %m %d"
+# Memories between two clocks (queues, which have a signal `..._gry`, and those called `two_clocks`)
+# know nothing of a same time: there's no such promise to take back, and Yosys fails an assertion
+# (`port.clk == wport.clk`) if told so.
+DONT_CARE = ("setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i w:*_gry %m %d "
+             "r:MEMID=*two_clocks %d")
 # Amaranth names an array's elements `o[0]`, `o[1]` beside the array `o`; where these are single
 # bits, Yosys takes them for the bits of one port on the way back from ABC9 and fails an assertion
 # (`GetSize(conn.first) == GetSize(conn.second)`, Yosys 0.70).

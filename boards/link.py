@@ -28,6 +28,8 @@ class Link(wiring.Component):
 
     An image is kept until its CRC has proved it and only then sent to the pipeline, at full speed.
     While a question is being answered, up to ``protocol.QUEUE`` bytes of the next are kept.
+    ``image`` and ``scores`` are in the domain ``pipeline``, all else is in ``sync``, which may be
+    slower: that of :class:`boards.shell.Shell` has a clock of its own.
 
     Parameters
     ----------
@@ -191,12 +193,7 @@ class Link(wiring.Component):
                     m.d.comb += [receiver.verdict.ready.eq(1), image_store.rewind.eq(1)]
                     m.next = "listen"
 
-        began = Signal()
-        with m.If(self.image.valid & self.image.ready):
-            m.d.sync += began.eq(1)
-        with m.If(~self.busy):
-            m.d.sync += began.eq(0)
-        m.d.comb += score_store.running.eq(began)
+        m.d.comb += score_store.pixel.eq(self.image.valid & self.image.ready)
 
         # The payload's bytes come from memories: address, memory, register, offer. The line takes
         # tens of cycles a byte, so one at a time is enough.

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from amaranth import *
 from amaranth.lib import cdc
 
+from .uart import SHORTEST
+
 __all__ = ["ClockUnit", "Pll"]
 
 # MHz; Lattice, "ECP5 and ECP5-5G Family Data Sheet" (FPGA-DS-02012), sysCLOCK PLL timing.
@@ -14,6 +16,8 @@ VCO = (400, 800)
 OUTPUT = (3.125, 400)
 DIVIDER = (1, 128)
 FEEDBACK = (1, 80)
+# MHz of the link's clock: 15 cycles a bit at the usual 2,000,000 bits/s, and nobody waits for it.
+LINK = (30, 60)
 
 
 def _within(value, bounds):
@@ -22,16 +26,16 @@ def _within(value, bounds):
 
 @dataclass(frozen=True)
 class Pll:
-    """``output = input / reference * feedback`` MHz, from a VCO at ``output * post`` MHz, and a
-    second clock of that VCO beside it.
+    """``output = input / reference * feedback`` MHz, from a VCO at ``output * post`` MHz, and two
+    other clocks of that VCO: one beside it, and the link's.
 
     Parameters
     ----------
     input_mhz : float
     reference, feedback, post : int
         Dividers CLKI_DIV (1 to 128), CLKFB_DIV (1 to 80) and CLKOP_DIV (1 to 128).
-    beside : int, optional
-        Divider CLKOS2_DIV (1 to 128).
+    beside, link : int, optional
+        Dividers CLKOS2_DIV and CLKOS3_DIV (1 to 128).
 
     Raises
     ------
@@ -44,13 +48,15 @@ class Pll:
     feedback: int
     post: int
     beside: int = None
+    link: int = None
 
     def __post_init__(self):
         for name, value, (low, high) in (
                 ("Reference divider", self.reference, DIVIDER),
                 ("Feedback divider", self.feedback, FEEDBACK),
                 ("Output divider", self.post, DIVIDER),
-                ("Second output divider", self.beside or DIVIDER[0], DIVIDER)):
+                ("Second output divider", self.beside or DIVIDER[0], DIVIDER),
+                ("Third output divider", self.link or DIVIDER[0], DIVIDER)):
             if not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f"{name} must be {low} to {high}, not {value!r}")
         for name, value, bounds in (
@@ -79,6 +85,22 @@ class Pll:
     def beside_mhz(self):
         """Second output, MHz."""
         return self.vco_mhz / self.beside
+
+    @property
+    def link_mhz(self):
+        """Third output, MHz."""
+        return self.vco_mhz / self.link
+
+    def with_link(self, baud):
+        """The same outputs with a third one for a serial line of ``baud`` bits/s: of the clocks in
+        ``LINK`` that are fast enough for it the one that divides best, and of equals the slowest.
+        """
+        def off(divider):
+            cycles = self.vco_mhz / divider * 1e6 / baud      # a bit
+            whole = max(1, round(cycles))
+            return max(0, SHORTEST - whole), round(abs(whole / cycles - 1), 6), -divider
+        return replace(self, link=min((divider for divider in range(DIVIDER[0], DIVIDER[1] + 1)
+                                       if _within(self.vco_mhz / divider, LINK)), key=off))
 
     def with_beside(self, limit_mhz):
         """The same output with the fastest second one up to ``limit_mhz``."""
@@ -149,30 +171,37 @@ class ClockUnit(Elaboratable):
     -------
     clk : ``Signal()``
         The clock.
-    beside : ``Signal()``
-        The second one, if ``pll`` has it; held back as well.
+    beside, link : ``Signal()``
+        The second and the third one, if ``pll`` has them; held back as well.
     """
 
     def __init__(self, pll, clk_in):
         self.pll = pll
         self.clk_in = clk_in
-        self.clk, self.beside = Signal(), Signal()
+        self.clk, self.beside, self.link = Signal(), Signal(), Signal()
 
     def elaborate(self, platform):
         m = Module()
         pll = self.pll
         # Two equal outputs: a net on global wires can't feed a clock buffer, so the one that runs
         # the lock counter is not the one that is held back.
-        ungated, always, lock = Signal(), Signal(), Signal()
+        ungated, always, lock, steady = Signal(), Signal(), Signal(), Signal(5)
         m.domains.pll = ClockDomain(reset_less=True, local=True)
         m.d.comb += ClockSignal("pll").eq(always)
 
-        second, free = {}, Signal()
-        if pll.beside:
-            second = dict(
-                a_FREQUENCY_PIN_CLKOS2=f"{pll.beside_mhz:g}", p_CLKOS2_ENABLE="ENABLED",
-                p_CLKOS2_DIV=pll.beside, p_CLKOS2_CPHASE=pll.beside // 2, p_CLKOS2_FPHASE=0,
-                i_ENCLKOS2=Const(0), o_CLKOS2=free)
+        # By the number of their output: divider, and the clock that it gives.
+        others, ports = {2: (pll.beside, self.beside), 3: (pll.link, self.link)}, {}
+        for number, (divider, clock) in others.items():
+            if divider:
+                pin, free = f"CLKOS{number}", Signal(name=f"free{number}")
+                ports |= {
+                    f"a_FREQUENCY_PIN_{pin}": f"{pll.vco_mhz / divider:g}",
+                    f"p_{pin}_ENABLE": "ENABLED", f"p_{pin}_DIV": divider,
+                    f"p_{pin}_CPHASE": divider // 2, f"p_{pin}_FPHASE": 0,
+                    f"i_EN{pin}": Const(0), f"o_{pin}": free}
+                # The buffer takes its enable with an edge of its own clock.
+                m.submodules[f"gate{number}"] = Instance(
+                    "DCCA", i_CLKI=free, i_CE=steady[-1], o_CLKO=clock)
         m.submodules.pll = Instance(
             "EHXPLLL",
             a_FREQUENCY_PIN_CLKI=f"{pll.input_mhz:g}",
@@ -194,18 +223,14 @@ class ClockUnit(Elaboratable):
             i_PHASESEL0=Const(0), i_PHASESEL1=Const(0), i_PHASEDIR=Const(1),
             i_PHASESTEP=Const(1), i_PHASELOADREG=Const(1),
             i_CLKI=self.clk_in, i_CLKFB=ungated,
-            o_CLKOP=ungated, o_CLKOS=always, o_LOCK=lock, **second)
+            o_CLKOP=ungated, o_CLKOS=always, o_LOCK=lock, **ports)
 
-        locked, steady = Signal(), Signal(5)
+        locked = Signal()
         m.submodules.lock = cdc.FFSynchronizer(lock, locked, o_domain="pll")
         with m.If(~locked):
             m.d.pll += steady.eq(0)
         with m.Elif(~steady[-1]):
             m.d.pll += steady.eq(steady + 1)
-        # nextpnr derives both clocks' constraints from the crystal's, through PLL and buffer.
+        # nextpnr derives the clocks' constraints from the crystal's, through PLL and buffers.
         m.submodules.gate = Instance("DCCA", i_CLKI=ungated, i_CE=steady[-1], o_CLKO=self.clk)
-        if pll.beside:
-            # The buffer takes its enable with an edge of its own clock.
-            m.submodules.gate_beside = Instance("DCCA", i_CLKI=free, i_CE=steady[-1],
-                                                o_CLKO=self.beside)
         return m

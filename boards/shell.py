@@ -4,8 +4,6 @@ from amaranth import *
 from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.pipe import far
-
 from .link import Link
 from .protocol import PATIENCE
 
@@ -15,8 +13,12 @@ LIGHTS = 4
 
 
 class Shell(wiring.Component):
-    """The pipeline behind its link; complete but for the board's clocks and pins. Everything is on
-    one clock, except for the memory of streamed weights.
+    """The pipeline behind its link; complete but for the board's clocks and pins.
+
+    The pipeline is in the domain ``sync``; link, lights and flash are in ``link``: what waits for a
+    serial line needn't keep up with the pipeline, and no wire of it is placed and routed as if it
+    had to. (Seven in ten of the longest paths of WRN-20-4's placement were the link's.) The memory
+    of streamed weights is in ``memory``.
 
     Parameters
     ----------
@@ -25,8 +27,10 @@ class Shell(wiring.Component):
     identity : protocol.Identity
         What the board answers to ``IDENTIFY``; its ``clock_khz`` is the clock of ``sync``.
     uart : uart.Uart
+    link_khz : int
+        Clock of ``link``.
     patience : int, optional
-        Clock cycles without a byte after which a frame is given up; by default 0.1 s.
+        Cycles of ``link`` without a byte after which a frame is given up; by default 0.1 s.
     weights : weights.WeightSource, optional
         For a pipeline that streams its weights.
     boot : flash.WeightBoot, optional
@@ -45,12 +49,14 @@ class Shell(wiring.Component):
         busy, last frame refused.
     """
 
-    def __init__(self, pipeline, identity, uart, patience=None, weights=None, boot=None):
+    def __init__(self, pipeline, identity, uart, link_khz, patience=None, weights=None,
+                 boot=None):
         self.pipeline = pipeline
         self.identity = identity
         self.uart = uart
         self.weights, self.boot = weights, boot
-        self.link = Link(identity, uart, patience or int(PATIENCE * identity.clock_khz * 1000),
+        self.link_khz = link_khz
+        self.link = Link(identity, uart, patience or int(PATIENCE * link_khz * 1000),
                          weights is not None)
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "lights": Out(LIGHTS),
                           **({"sdram": Out(weights.pins.signature)} if weights else {}),
@@ -63,20 +69,21 @@ class Shell(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        in_link = DomainRenamer({"sync": "link", "pipeline": "sync"})
         m.submodules.pipeline = pipeline = self.pipeline
-        m.submodules.link = link = self.link
+        m.submodules.link = link = in_link(self.link)
         wiring.connect(m, link.image, pipeline.image)
         wiring.connect(m, pipeline.scores, link.scores)
 
-        beat = Signal(range(self.identity.clock_khz * 1000))
-        m.d.sync += beat.eq(beat + 1)
+        beat = Signal(range(self.link_khz * 1000))
+        m.d.link += beat.eq(beat + 1)
         if self.weights is not None:
-            m.submodules.weights = weights = self.weights
+            m.submodules.weights = weights = in_link(self.weights)
             wiring.connect(m, weights.pins, wiring.flipped(self.sdram))
             wiring.connect(m, weights.pieces, pipeline.weights)
             asked = weights
             if self.boot is not None:
-                m.submodules.boot = asked = self.boot
+                m.submodules.boot = asked = in_link(self.boot)
                 wiring.connect(m, asked.flash, wiring.flipped(self.flash))
                 wiring.connect(m, asked.source.bytes, weights.bytes)
                 m.d.comb += [
@@ -89,10 +96,10 @@ class Shell(wiring.Component):
             m.d.comb += [asked.begin.eq(link.load_begin), asked.check.eq(link.check),
                          asked.expected.eq(link.expected), link.lost.eq(asked.lost),
                          link.checked.eq(asked.checked), link.good.eq(asked.good)]
-            with m.If(~far(m, weights.good)):
-                m.d.sync += beat.eq(beat)
+            with m.If(~weights.good):
+                m.d.link += beat.eq(beat)
         m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
-        m.d.sync += self.lights.eq(Cat(beat[-1], ~(self.rx & self.tx), link.busy, link.refused))
+        m.d.link += self.lights.eq(Cat(beat[-1], ~(self.rx & self.tx), link.busy, link.refused))
         return m
 
 
@@ -169,8 +176,8 @@ class Top(Elaboratable):
     ----------
     shell : Shell
     pll : pll.Pll
-        From the board's clock to the one of ``shell.identity.clock_khz``, and the memory's beside
-        it for streamed weights.
+        From the board's clock to the one of ``shell.identity.clock_khz``, the link's, and the
+        memory's beside them for streamed weights.
     high : sequence of (str, str), optional
         Pins to hold high, each a wire of a resource of the board.
     """
@@ -191,7 +198,8 @@ class Top(Elaboratable):
         m.submodules.clock = clock = io.Buffer("i", clock)
         m.submodules.clocks = clocks = self.pll.create(clock.i)
         m.domains.sync = ClockDomain(reset_less=True)
-        m.d.comb += ClockSignal().eq(clocks.clk)
+        m.domains.link = ClockDomain(reset_less=True)
+        m.d.comb += [ClockSignal().eq(clocks.clk), ClockSignal("link").eq(clocks.link)]
         if self.shell.weights is not None:
             m.domains.memory = ClockDomain(reset_less=True)
             m.d.comb += ClockSignal("memory").eq(clocks.beside)

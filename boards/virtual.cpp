@@ -1,6 +1,6 @@
-// The world around a simulated board: a clock, and a pseudo-terminal on its serial line.
+// The world around a simulated board: its clocks, and a pseudo-terminal on its serial line.
 //
-// Arguments: clock cycles a bit; cycles of silence after which waiting may take real time; the file
+// Arguments: cycles of the link's clock a bit; cycles of silence after which waiting may take real time; the file
 // with what lies in the flash; the word of the memory that keeps a wrong bit, or -1.
 // Prints the terminal's name on its first line and ends with the standard input.
 #include <cerrno>
@@ -188,6 +188,7 @@ int main(int argc, char **argv) {
     chip.broken = atol(argv[4]);
     long memory_cycle = 0, memory_phase = 0;
 #endif
+    long phase = 0;
     top.rst = 0;
     top.rx = 1;
     for (long cycle = 0, quiet = 0;; ++cycle) {
@@ -201,21 +202,28 @@ int main(int argc, char **argv) {
         // so fast that they would overrun the board's queue.
         const bool busy = top.lights & 4;
         top.rx = sender.step(busy);
+        // The pipeline's clock makes so many cycles to one of the link's,
+        for (phase += CLOCK_KHZ; phase >= LINK_KHZ; phase -= LINK_KHZ) {
 #ifdef SDRAM_DELAY
-        // The memory's clock makes so many cycles to one of the pipeline's.
-        for (memory_phase += SDRAM_KHZ; memory_phase >= SDRAM_CLOCK_KHZ;
-             memory_phase -= SDRAM_CLOCK_KHZ, ++memory_cycle) {
-            top.sdram___05Fdq_i = chip.shown(memory_cycle);
-            top.memory_clk = 0;
-            top.eval();
-            top.memory_clk = 1;
-            top.eval();
-            chip.step(memory_cycle, top);
-        }
+            // and the memory's so many to one of the pipeline's.
+            for (memory_phase += SDRAM_KHZ; memory_phase >= CLOCK_KHZ;
+                 memory_phase -= CLOCK_KHZ, ++memory_cycle) {
+                top.sdram___05Fdq_i = chip.shown(memory_cycle);
+                top.memory_clk = 0;
+                top.eval();
+                top.memory_clk = 1;
+                top.eval();
+                chip.step(memory_cycle, top);
+            }
 #endif
-        top.clk = 0;
+            top.clk = 0;
+            top.eval();
+            top.clk = 1;
+            top.eval();
+        }
+        top.link_clk = 0;
         top.eval();
-        top.clk = 1;
+        top.link_clk = 1;
         top.eval();
 #ifdef FLASH_OFFSET
         flash.step(top);

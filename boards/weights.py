@@ -4,7 +4,7 @@ read over and over.
 ::
 
     link --> questions --> words --> queue --> SDRAM controller --> pieces --> (to the pipeline)
-         sync | memory                             |            memory | sync
+         sync | memory                             |            memory | pipeline
                                                  CRC-32
 """
 
@@ -52,7 +52,8 @@ QUESTION = {
 class WeightSource(wiring.Component):
     """Takes weights, checks them and then gives them without end.
 
-    The memory and everything near it run on a clock of their own, domain ``memory``.
+    The memory and everything near it run on a clock of their own, domain ``memory``; the link's is
+    ``sync``, and ``pieces`` are in ``pipeline``.
 
     Parameters
     ----------
@@ -125,7 +126,8 @@ class WeightSource(wiring.Component):
         with m.Elif(arrived != last):
             m.d.sync += self.checked.eq(1)
 
-        m.submodules.crossing = crossing = Crossing(PIECE_BITS, PIECE_SLOTS, ON_THEIR_WAY)
+        m.submodules.crossing = crossing = DomainRenamer({"sync": "pipeline"})(
+            Crossing(PIECE_BITS, PIECE_SLOTS, ON_THEIR_WAY))
         wiring.connect(m, store.pieces, crossing.w)
         m.d.comb += store.room.eq(crossing.room)
         wiring.connect(m, crossing.r, wiring.flipped(self.pieces))

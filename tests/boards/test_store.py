@@ -1,12 +1,26 @@
 import numpy as np
 import pytest
+from amaranth import DomainRenamer
 
-from boards.store import ImageStore, ScoreStore
+from boards import store
 from tests.streams import STALLS, idle, receive, send, simulate
 
 SIDE = 4
 RNG = np.random.default_rng(3)
 IMAGES = RNG.integers(0, 256, (3, SIDE * SIDE, 3)).tolist()
+
+
+def in_one_clock(unit):
+    """``unit`` with one clock on both sides; test_link.py has two."""
+    return DomainRenamer({"pipeline": "sync"})(unit)
+
+
+def ImageStore(side):
+    return in_one_clock(store.ImageStore(side))
+
+
+def ScoreStore(classes):
+    return in_one_clock(store.ScoreStore(classes))
 
 
 async def pulse(ctx, signal):
@@ -52,7 +66,7 @@ def test_a_dropped_image_leaves_no_trace(before):
         await pulse(ctx, dut.start)
         got = await receive(ctx, dut.y, SIDE * SIDE)
         assert [list(pixel) for pixel in got] == IMAGES[0]
-        await ctx.tick().repeat(5)
+        await ctx.tick().repeat(9)
         assert not ctx.get(dut.y.valid)
 
     simulate(dut, bench)
@@ -65,7 +79,7 @@ def test_the_image_leaves_a_pixel_per_cycle():
         await fill(ctx, dut, sum(IMAGES[0], []))
         await pulse(ctx, dut.start)
         ctx.set(dut.y.ready, 1)
-        for cycle in range(SIDE * SIDE + 5):
+        for cycle in range(SIDE * SIDE + 9):
             _, _, valid = await ctx.tick().sample(dut.y.valid)
             if valid:
                 taken.append(cycle)
@@ -79,13 +93,25 @@ def test_the_image_leaves_a_pixel_per_cycle():
 def test_scores_and_cycles_come_back_as_bytes(classes, stall):
     dut, rng = ScoreStore(classes), np.random.default_rng(classes)
     scores = [rng.integers(-2 ** 31, 2 ** 31, classes).tolist() for _ in range(2)]
+    first, last, cycle = [], [], 0      # of each frame: cycles of its first pixel and last score
+
+    async def look(ctx):
+        nonlocal cycle
+        while True:
+            _, _, pixel, taken = await ctx.tick().sample(
+                dut.pixel, dut.x.valid & dut.x.ready & dut.x.p.last)
+            first.extend([cycle] * (pixel and len(first) == len(last)))
+            last.extend([cycle] * taken)
+            cycle += 1
 
     async def bench(ctx):
         for row in scores:
             await pulse(ctx, dut.start)
-            ctx.set(dut.running, 1)
-            await ctx.tick().repeat(50)
-            ctx.set(dut.running, 0)
+            assert not ctx.get(dut.done)
+            await ctx.tick().repeat(6)
+            for _ in range(3):
+                await pulse(ctx, dut.pixel)
+                await ctx.tick().repeat(11)
             await send(ctx, dut.x, [dict(score=score, last=j == classes - 1)
                                     for j, score in enumerate(row)], lambda: STALLS[stall](rng))
             while not ctx.get(dut.done):
@@ -95,7 +121,7 @@ def test_scores_and_cycles_come_back_as_bytes(classes, stall):
                 ctx.set(dut.index, index)
                 await ctx.tick()
                 got.append(ctx.get(dut.byte))
-            assert np.frombuffer(bytes(got), "<i4").tolist() == [*row, 50]
-            assert not ctx.get(dut.x.ready)
+            assert np.frombuffer(bytes(got), "<i4").tolist() == [*row, last[-1] - first[-1]]
+            assert not ctx.get(dut.x.ready) and len(first) == len(last)
 
-    simulate(dut, bench)
+    simulate(dut, bench, background=[look])
