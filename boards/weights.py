@@ -28,7 +28,7 @@ WORD_BITS = 16  # of the SDRAM
 CRC = catalog.CRC32_ISO_HDLC(data_width=WORD_BITS)
 QUESTION_SLOTS = 8
 PIECE_SLOTS = 16
-ON_THEIR_WAY = 4  # pieces at most, of the words that come after the queue has said to wait
+ON_THEIR_WAY = 5  # pieces at most, of the words that come after the queue has said to wait
 
 
 def weights_crc(weights):
@@ -108,11 +108,11 @@ class WeightSource(wiring.Component):
         asked = far(m, far(m, Cat(self.bytes.payload, self.bytes.valid, self.begin, self.check)))
         taken = questions.r.payload
         m.d.sync += [questions.w.payload.eq(asked), questions.w.valid.eq(asked[8:].any())]
-        m.d.comb += [
-            questions.r.ready.eq(1), store.bytes.payload.eq(taken[:8]),
+        m.d.comb += [questions.r.ready.eq(1), store.expected.eq(self.expected)]
+        m.d.memory += [
+            store.bytes.payload.eq(taken[:8]),
             Cat(store.bytes.valid, store.begin, store.check).eq(
-                taken[8:] & questions.r.valid.replicate(3)),
-            store.expected.eq(self.expected)]
+                taken[8:] & questions.r.valid.replicate(3))]
 
         # A verdict is there when the toggle behind it arrives.
         was, verdict, arrived, last = Signal(init=1), Signal(), Signal(), Signal()
@@ -201,10 +201,10 @@ class WeightStore(wiring.Component):
         left, final, padding, upper = (Signal(range(self.whole_count + 1)), Signal(), Signal(),
                                        Signal())
         arrived, word, low_half = Signal(), Signal(WORD_BITS), Signal(WORD_BITS)
-        right, giving, same = Signal(), Signal(), Signal(4)
+        right, giving, same, room = Signal(), Signal(), Signal(4), far(m, self.room)
         m.d.comb += [chip.read.payload.address.eq(0), chip.read.payload.count.eq(self.whole_count),
-                     chip.words.ready.eq(self.room), crc.data.eq(word), crc.valid.eq(arrived)]
-        m.d.sync += [arrived.eq(chip.words.valid & self.room), word.eq(chip.words.payload),
+                     chip.words.ready.eq(room), crc.data.eq(word), crc.valid.eq(arrived)]
+        m.d.sync += [arrived.eq(chip.words.valid & room), word.eq(chip.words.payload),
                      start.eq(0), self.pieces.valid.eq(0), right.eq(same.all()),
                      same.eq(Cat(crc.crc.word_select(k, 8) == self.expected.word_select(k, 8)
                                  for k in range(4)))]

@@ -130,7 +130,7 @@ class Pipeline(wiring.Component):
         m.d.comb += [
             issue.image_full.eq(far(m, window.image_full)),
             window.image_done.eq(far(m, issue.image_done)),
-            issue.head_free.eq(head.free),
+            issue.head_free.eq(far(m, head.free)),
             window.r_addr.eq(issue.address), window.r_left.eq(issue.left),
             window.r_right.eq(issue.right), window.r_digit.eq(issue.digit),
             window.source.eq(issue.source),

@@ -96,10 +96,11 @@ class PoolUnit(wiring.Component):
             m.d.sync += wait.eq(START_DELAY)
         with m.If(wait != 0):
             m.d.sync += wait.eq(wait - 1)
-            with m.If(wait == 1):
-                m.d.sync += [running.eq(1), lower.eq(0), s.eq(0), group.eq(0), row.eq(0),
-                             read.eq(base), read_base.eq(base), write.eq(base),
-                             write_base.eq(base)]
+        # Compared a cycle before: what begins with it is much.
+        begin = delayed(m, wait == 2, 1, state=True)
+        with m.If(begin):
+            m.d.sync += [running.eq(1), lower.eq(0), s.eq(0), group.eq(0), row.eq(0),
+                         read.eq(base), read_base.eq(base), write.eq(base), write_base.eq(base)]
         with m.If(running):
             m.d.sync += [lower.eq(~lower), read.eq(read + row_words)]
             with m.If(lower):
