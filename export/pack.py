@@ -89,8 +89,8 @@ def pack(checkpoint, test=None, notes=None, log=lambda line: None):
     training = {"recipe": checkpoint["recipe"], "epochs": checkpoint["epoch"],
                 "images_seen": checkpoint["seen"], "seconds": round(checkpoint["elapsed"]),
                 "finished": checkpoint["finished"], "train_images": checkpoint["train_images"],
-                "before": [{"recipe": run["recipe"], "epochs": run["history"][-1]["epoch"]}
-                           for run in checkpoint.get("before", [])],
+                **{kind: [{"recipe": run["recipe"], "epochs": run["history"][-1]["epoch"]}
+                          for run in checkpoint.get(kind, [])] for kind in ("before", "teachers")},
                 "date": datetime.now(UTC).date().isoformat(), **(notes or {})}
     package = Package(model.network, model.weights(), tuple(checkpoint["class_names"]), training)
     if test is None:

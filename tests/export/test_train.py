@@ -179,6 +179,7 @@ def test_a_distilled_run_resumes_exactly_and_needs_its_teacher(data, trained, te
     package, about = tmp_path / "net.safetensors", tmp_path / "about"
     about.write_text("Stripes.\n")
     assert main(["pack", str(out), "--data", str(data), "--out", str(package)]) == 0
+    assert [one["epochs"] for one in Package.load(package).training["teachers"]] == [8, 6]
     capsys.readouterr()
     assert main(["card", str(out), str(package), "--about", str(about)]) == 0
     text = capsys.readouterr().out
