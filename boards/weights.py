@@ -15,7 +15,7 @@ from amaranth.lib import cdc, fifo, stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
-from hw.pipe import far
+from hw.pipe import delayed, far
 from hw.sdram import BURST, SdramController
 from hw.weights import PIECE_BITS
 
@@ -28,7 +28,7 @@ WORD_BITS = 16  # of the SDRAM
 CRC = catalog.CRC32_ISO_HDLC(data_width=WORD_BITS)
 QUESTION_SLOTS = 8
 PIECE_SLOTS = 16
-ON_THEIR_WAY = 5  # pieces at most, of the words that come after the queue has said to wait
+ON_THEIR_WAY = 6  # pieces at most, of the words that come after the queue has said to wait
 
 
 def weights_crc(weights):
@@ -128,8 +128,9 @@ class WeightSource(wiring.Component):
 
         m.submodules.crossing = crossing = DomainRenamer({"sync": "pipeline"})(
             Crossing(PIECE_BITS, PIECE_SLOTS, ON_THEIR_WAY))
-        wiring.connect(m, store.pieces, crossing.w)
-        m.d.comb += store.room.eq(crossing.room)
+        # The memory's pins and the first of the pipeline's weights may lie as far from each other.
+        m.d.memory += [crossing.w.payload.eq(store.pieces.payload),
+                       crossing.w.valid.eq(store.pieces.valid), store.room.eq(crossing.room)]
         wiring.connect(m, crossing.r, wiring.flipped(self.pieces))
         return m
 
@@ -170,9 +171,9 @@ class WeightStore(wiring.Component):
         with m.Elif(self.bytes.valid):
             m.d.sync += [half.eq(~half), low.eq(self.bytes.payload)]
             with m.If(place != 2):
-                m.d.sync += [offset.eq(Cat(offset, self.bytes.payload)[8:]),
-                             target.eq(Cat(offset, self.bytes.payload)[9:]),
-                             place.eq(place + half)]
+                m.d.sync += place.eq(place + half)
+        with m.If(delayed(m, self.bytes.valid & (place != 2), 1, state=True)):
+            m.d.sync += [offset.eq(Cat(offset, low)[8:]), target.eq(Cat(offset, low)[9:])]
 
         # Whole bursts only, so the queue has a word while one is being written. The memory takes
         # one in every other cycle at most: time to go on to the next.
@@ -203,7 +204,8 @@ class WeightStore(wiring.Component):
         arrived, word, low_half = Signal(), Signal(WORD_BITS), Signal(WORD_BITS)
         right, giving, same, room = Signal(), Signal(), Signal(4), far(m, self.room)
         m.d.comb += [chip.read.payload.address.eq(0), chip.read.payload.count.eq(self.whole_count),
-                     chip.words.ready.eq(room), crc.data.eq(word), crc.valid.eq(arrived)]
+                     chip.words.ready.eq(room), crc.data.eq(delayed(m, word, 1)),
+                     crc.valid.eq(delayed(m, arrived, 1, state=True))]
         m.d.sync += [arrived.eq(chip.words.valid & room), word.eq(chip.words.payload),
                      start.eq(0), self.pieces.valid.eq(0), right.eq(same.all()),
                      same.eq(Cat(crc.crc.word_select(k, 8) == self.expected.word_select(k, 8)
@@ -228,7 +230,9 @@ class WeightStore(wiring.Component):
             with m.State("read"):
                 with m.If(arrived & final):
                     m.next = "add"
-            with m.State("add"):                    # the last word is in the CRC,
+            with m.State("add"):                    # the last word comes to the CRC,
+                m.next = "added"
+            with m.State("added"):                  # is in it,
                 m.next = "compare"
             with m.State("compare"):                # which is compared byte by byte,
                 m.next = "agree"
