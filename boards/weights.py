@@ -27,8 +27,12 @@ __all__ = ["WeightSource", "WeightStore", "weight_source", "weights_crc"]
 WORD_BITS = 16  # of the SDRAM
 CRC = catalog.CRC32_ISO_HDLC(data_width=WORD_BITS)
 QUESTION_SLOTS = 8
-PIECE_SLOTS = 16
-ON_THEIR_WAY = 6  # pieces at most, of the words that come after the queue has said to wait
+PIECE_SLOTS = 32
+# Registers between the memory and the crossing, which are the chip's width apart where the pipeline
+# begins at the other edge: 95 columns, 12 ns, in WRN-20-4's placement.
+HOPS = 3
+# Pieces at most, of the words that come after the queue has said to wait.
+ON_THEIR_WAY = 4 + HOPS
 
 
 def weights_crc(weights):
@@ -128,9 +132,8 @@ class WeightSource(wiring.Component):
 
         m.submodules.crossing = crossing = DomainRenamer({"sync": "pipeline"})(
             Crossing(PIECE_BITS, PIECE_SLOTS, ON_THEIR_WAY))
-        # The memory's pins and the first of the pipeline's weights may lie as far from each other.
-        m.d.memory += [crossing.w.payload.eq(store.pieces.payload),
-                       crossing.w.valid.eq(store.pieces.valid), store.room.eq(crossing.room)]
+        wiring.connect(m, store.pieces, crossing.w)
+        m.d.comb += store.room.eq(crossing.room)
         wiring.connect(m, crossing.r, wiring.flipped(self.pieces))
         return m
 
@@ -202,12 +205,14 @@ class WeightStore(wiring.Component):
         left, final, padding, upper = (Signal(range(self.whole_count + 1)), Signal(), Signal(),
                                        Signal())
         arrived, word, low_half = Signal(), Signal(WORD_BITS), Signal(WORD_BITS)
-        right, giving, same, room = Signal(), Signal(), Signal(4), far(m, self.room)
+        right, giving, same = Signal(), Signal(), Signal(4)
+        room = delayed(m, self.room, HOPS, state=True)
+        piece, whole = Signal(PIECE_BITS), Signal()
         m.d.comb += [chip.read.payload.address.eq(0), chip.read.payload.count.eq(self.whole_count),
                      chip.words.ready.eq(room), crc.data.eq(delayed(m, word, 1)),
                      crc.valid.eq(delayed(m, arrived, 1, state=True))]
         m.d.sync += [arrived.eq(chip.words.valid & room), word.eq(chip.words.payload),
-                     start.eq(0), self.pieces.valid.eq(0), right.eq(same.all()),
+                     start.eq(0), whole.eq(0), right.eq(same.all()),
                      same.eq(Cat(crc.crc.word_select(k, 8) == self.expected.word_select(k, 8)
                                  for k in range(4)))]
         with m.If(arrived):
@@ -215,8 +220,9 @@ class WeightStore(wiring.Component):
             m.d.sync += [left.eq(left - 1), final.eq(left == 2), low_half.eq(word),
                          upper.eq(~upper & ~padding),
                          padding.eq(left <= self.whole_count - self.count + 1),
-                         self.pieces.payload.eq(Cat(low_half, word)),
-                         self.pieces.valid.eq(giving & upper & ~padding)]
+                         piece.eq(Cat(low_half, word)), whole.eq(giving & upper & ~padding)]
+        m.d.comb += [self.pieces.payload.eq(delayed(m, piece, HOPS - 1)),
+                     self.pieces.valid.eq(delayed(m, whole, HOPS - 1, state=True))]
         with m.FSM():
             with m.State("idle"):
                 with m.If(self.check):
