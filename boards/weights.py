@@ -26,6 +26,7 @@ __all__ = ["WeightSource", "WeightStore", "weight_source", "weights_crc"]
 
 WORD_BITS = 16  # of the SDRAM
 CRC = catalog.CRC32_ISO_HDLC(data_width=WORD_BITS)
+CRC_BYTES = 4
 QUESTION_SLOTS = 8
 PIECE_SLOTS = 32
 # Registers between the memory and the crossing, which are the chip's width apart where the pipeline
@@ -105,25 +106,39 @@ class WeightSource(wiring.Component):
         store = self.store
         wiring.connect(m, store.pins, wiring.flipped(self.pins))
 
-        # Bytes are cycles apart, so the queue is never full.
+        # The right CRC goes the way of the weights, byte by byte before its check: 32 wires of its
+        # own drew the memory's CRC to the link, at the other edge of the chip.
+        left = Signal(range(CRC_BYTES + 2))
+        told, tell, check = Signal(8), left > 1, left == 1
+        m.d.comb += told.eq(self.expected.word_select((CRC_BYTES + 1 - left)[:2], 8))
+        with m.If(self.check):
+            m.d.sync += left.eq(CRC_BYTES + 1)
+        with m.Elif(left != 0):
+            m.d.sync += left.eq(left - 1)
+
+        # Bytes are cycles apart, and a check with its CRC fits: the queue is never full.
         m.submodules.questions = questions = DomainRenamer(
-            {"memory": "sync", "sync": "memory"})(Crossing(11, QUESTION_SLOTS))
+            {"memory": "sync", "sync": "memory"})(Crossing(12, QUESTION_SLOTS))
         # The link may lie at one edge of the chip and the memory's pins at the other.
-        asked = far(m, far(m, Cat(self.bytes.payload, self.bytes.valid, self.begin, self.check)))
+        asked = far(m, far(m, Cat(Mux(tell, told, self.bytes.payload), self.bytes.valid,
+                                  self.begin, check, tell)))
         taken = questions.r.payload
         m.d.sync += [questions.w.payload.eq(asked), questions.w.valid.eq(asked[8:].any())]
-        m.d.comb += [questions.r.ready.eq(1), store.expected.eq(self.expected)]
+        m.d.comb += questions.r.ready.eq(1)
         m.d.memory += [
             store.bytes.payload.eq(taken[:8]),
-            Cat(store.bytes.valid, store.begin, store.check).eq(
-                taken[8:] & questions.r.valid.replicate(3))]
+            Cat(store.bytes.valid, store.begin, store.check, store.tell).eq(
+                taken[8:] & questions.r.valid.replicate(4))]
 
-        # A verdict is there when the toggle behind it arrives.
+        # A verdict is there when the toggle behind it arrives. A register before all of them may lie
+        # where the link is.
         was, verdict, arrived, last = Signal(init=1), Signal(), Signal(), Signal()
-        m.d.memory += [was.eq(store.checked), verdict.eq(verdict ^ (store.checked & ~was))]
+        checked, good, lost = Signal(init=1), Signal(), Signal()
+        m.d.memory += [checked.eq(store.checked), good.eq(store.good), lost.eq(store.lost),
+                       was.eq(checked), verdict.eq(verdict ^ (checked & ~was))]
         m.submodules.verdict = cdc.FFSynchronizer(verdict, arrived)
-        m.submodules.good = cdc.FFSynchronizer(store.good, self.good)
-        m.submodules.lost = cdc.FFSynchronizer(store.lost, self.lost)
+        m.submodules.good = cdc.FFSynchronizer(good, self.good)
+        m.submodules.lost = cdc.FFSynchronizer(lost, self.lost)
         m.d.sync += last.eq(arrived)
         with m.If(self.check):
             m.d.sync += self.checked.eq(0)
@@ -140,8 +155,8 @@ class WeightSource(wiring.Component):
 
 class WeightStore(wiring.Component):
     """The part of a :class:`WeightSource` on the memory's clock, here called ``sync``; parameters
-    and members as there, but that pieces don't wait: when ``room`` is low at most
-    ``ON_THEIR_WAY`` come."""
+    and members as there, but that pieces don't wait (when ``room`` is low at most ``ON_THEIR_WAY``
+    come), and that the right CRC comes in ``bytes.payload``, lowest byte first, with ``tell``."""
 
     def __init__(self, part, memory_mhz, size, read_delay=2):
         whole = size + -size % LOAD_UNIT
@@ -151,7 +166,8 @@ class WeightStore(wiring.Component):
         self.part = part
         self.count, self.whole_count = 8 * size // WORD_BITS, 8 * whole // WORD_BITS
         self.controller = SdramController(part, memory_mhz, read_delay)
-        super().__init__({**QUESTION, "room": In(1),
+        asked = {name: member for name, member in QUESTION.items() if name != "expected"}
+        super().__init__({**asked, "tell": In(1), "room": In(1),
                           "pieces": Out(stream.Signature(PIECE_BITS, always_ready=True)),
                           "pins": Out(self.controller.pins.signature)})
 
@@ -207,14 +223,16 @@ class WeightStore(wiring.Component):
         arrived, word, low_half = Signal(), Signal(WORD_BITS), Signal(WORD_BITS)
         right, giving, same = Signal(), Signal(), Signal(4)
         room = delayed(m, self.room, HOPS, state=True)
-        piece, whole = Signal(PIECE_BITS), Signal()
+        piece, whole, expected = Signal(PIECE_BITS), Signal(), Signal(8 * CRC_BYTES)
+        with m.If(self.tell):
+            m.d.sync += expected.eq(Cat(expected, self.bytes.payload)[8:])
         m.d.comb += [chip.read.payload.address.eq(0), chip.read.payload.count.eq(self.whole_count),
                      chip.words.ready.eq(room), crc.data.eq(delayed(m, word, 1)),
                      crc.valid.eq(delayed(m, arrived, 1, state=True))]
         m.d.sync += [arrived.eq(chip.words.valid & room), word.eq(chip.words.payload),
                      start.eq(0), whole.eq(0), right.eq(same.all()),
-                     same.eq(Cat(crc.crc.word_select(k, 8) == self.expected.word_select(k, 8)
-                                 for k in range(4)))]
+                     same.eq(Cat(crc.crc.word_select(k, 8) == expected.word_select(k, 8)
+                                 for k in range(CRC_BYTES)))]
         with m.If(arrived):
             # Two words make a piece; the zeros that fill the last burst make none.
             m.d.sync += [left.eq(left - 1), final.eq(left == 2), low_half.eq(word),
