@@ -130,8 +130,8 @@ class WeightSource(wiring.Component):
             Cat(store.bytes.valid, store.begin, store.check, store.tell).eq(
                 taken[8:] & questions.r.valid.replicate(4))]
 
-        # A verdict is there when the toggle behind it arrives. A register before all of them may lie
-        # where the link is.
+        # A verdict is there when the toggle behind it arrives. The registers before all of them may
+        # lie where the link is.
         was, verdict, arrived, last = Signal(init=1), Signal(), Signal(), Signal()
         checked, good, lost = Signal(init=1), Signal(), Signal()
         m.d.memory += [checked.eq(store.checked), good.eq(store.good), lost.eq(store.lost),
