@@ -33,27 +33,39 @@ class CarryChain:
     """Collects adders and emits them as one chain of ``CCU2C``."""
 
     def __init__(self):
-        self.adders, self.halves = 0, []
-        self.open = True  # something would come in: the last adder's carry, or the neighbour's
+        self.first, self.rest = [], []      # adders: ``(init, pins, total, carry)``
 
-    def add(self, init, a, b, c, d, carry=True):
+    @property
+    def adders(self):
+        """How many there are."""
+        return len(self.first) + len(self.rest)
+
+    def add(self, init, a, b, c, d, carry=True, first=False):
         """Sum of two numbers given as equally long lists of cell inputs, lowest bit first.
 
-        Returns the sum as a ``Signal``, one bit longer than the inputs where ``carry``.
+        Returns the sum as a ``Signal``, one bit longer than the inputs where ``carry``. Adders
+        added ``first`` lie before the others, for sums that another adder takes in the same cycle:
+        nextpnr's timing knows nothing of halves that stop the carry, so for it a sum comes after
+        all that lies before it in the chain.
         """
         total = Signal(len(a) + carry)
-        self.adders += 1
-        if self.open:
-            self.halves.append((STOP, 0, 0, 0, 0, Signal()))
-        self.halves += [(init, *pins, total[i]) for i, pins in enumerate(zip(a, b, c, d))]
-        if carry:
-            self.halves.append((STOP, 0, 0, 0, 0, total[len(a)]))
-        self.open = not carry
+        (self.first if first else self.rest).append((init, list(zip(a, b, c, d)), total, carry))
         return total
+
+    def _halves(self):
+        halves, is_open = [], True  # something would come in: a carry, or the neighbour's
+        for init, pins, total, carry in self.first + self.rest:
+            if is_open:
+                halves.append((STOP, 0, 0, 0, 0, Signal()))
+            halves += [(init, *each, total[i]) for i, each in enumerate(pins)]
+            if carry:
+                halves.append((STOP, 0, 0, 0, 0, total[len(pins)]))
+            is_open = not carry
+        return halves
 
     def emit(self, m):
         """Instantiate the chain in ``m``."""
-        halves = list(self.halves)
+        halves = self._halves()
         if len(halves) % 2:
             halves.append((STOP, 0, 0, 0, 0, Signal()))
         carry = Const(0)

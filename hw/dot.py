@@ -172,7 +172,8 @@ class DotUnit(wiring.Component):
                     pins = (bits_a, [self.invert[i]] * width, bits_b, [self.invert[j]] * width)
                 else:
                     pins = (bits_a, bits_b, [Const(0)] * width, [Const(1)] * width)
-                sums.append(chain(block).add(ADD_XOR if first else ADD, *pins))
+                sums.append(chain(block).add(ADD_XOR if first else ADD, *pins,
+                                             first=not registered))
             terms, first = [held(total) for total in sums] if registered else sums, False
         added = terms[0]
         bits = [added[k] if k < len(added) else Const(0) for k in range(dot.acc_bits)]

