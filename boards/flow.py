@@ -176,6 +176,9 @@ RIPUP = "--tmg-ripup"
 # still too slow: it would go on to its 500th, for an hour. Designs that met their clocks (those in
 # boards/results) took it 42 iterations at most, overused wires and all.
 PATIENCE = 40
+# With a few overused wires it goes on as long: WRN-20-2 on the 25F had none to five of them and a
+# thousand slow connections through 289 iterations. WRN-20-4 was routed after some 50 such ones.
+FEW, OFTEN = 50, 150
 # It's also stopped so many iterations after its best one where it has got this far from that again:
 # WRN-20-4's had 1,834 overused wires after nine and 15,412 after thirty, and went on.
 DIVERGED, DIVERGED_BY = 15, 2000
@@ -349,6 +352,8 @@ def _gets_nowhere(log):
     overused = [int(count) for count in re.findall(r"iter=\d+ wires=\d+ overused=(\d+)", text)]
     for_long = len(overused) >= PATIENCE and not any(overused[-PATIENCE:])
     if for_long or "giving up" in text and overused[-1:] == [0]:
+        return True
+    if sum(count <= FEW for count in overused) >= OFTEN:
         return True
     since_best = overused[::-1].index(min(overused)) if overused else 0
     return since_best >= DIVERGED and overused[-1] - min(overused) > DIVERGED_BY

@@ -271,6 +271,7 @@ MUCH = flow.DIVERGED_BY + 5
 @pytest.mark.parametrize("counts, nowhere", [
     ([5] + [0] * (flow.PATIENCE - 1), False), ([0] * flow.PATIENCE, True),
     ([5] + [0] * flow.PATIENCE + [1], False),
+    ([9000] + [0, 3] * (flow.OFTEN // 2), True), ([9000] + [0, 3] * (flow.OFTEN // 2 - 1), False),
     # The best one counts, the last of several; and how far it is from there.
     ([9000, 4] + [MUCH] * flow.DIVERGED, True),
     ([9000, 4, 4] + [MUCH] * (flow.DIVERGED - 1), False),
