@@ -7,7 +7,7 @@ from pathlib import Path
 from amaranth.back import rtlil
 
 from boards.flow import AFTER_READ
-from boards.netlist import prepare
+from boards.netlist import OPEN, prepare
 from boards.shapes import FILES, shape_commands
 from gen.build import TOP, write_build
 from tests.hw.cells import ECP5
@@ -41,7 +41,7 @@ def write_netlist(plan, folder):
     same settings, the same synthesis and the same changes after it.
     """
     write_build(plan, folder)
-    synthesised(plan.create(), folder, emit_src=False)
+    _with_open_outputs(synthesised(plan.create(), folder, emit_src=False), folder / "netlist.json")
     yosys(["read_json netlist.json", f"hierarchy -top {TOP}", "write_verilog -noattr netlist.v"],
           folder)
     for path in folder.glob("*.v"):
@@ -52,6 +52,20 @@ def write_netlist(plan, folder):
     folder.joinpath("netlist.v").unlink()
     folder.joinpath("top.v").write_text(netlist + models + block_ram() + multiplier())
     return netlist
+
+
+def _with_open_outputs(module, path):
+    """Give every output pin without a net one that nobody takes, as Yosys wants it; inputs stay
+    unknown."""
+    free = 1 + max(bit for net in module["netnames"].values() for bit in net["bits"]
+                   if isinstance(bit, int))
+    for cell in module["cells"].values():
+        for pin, bits in cell["connections"].items():
+            if bits == OPEN and cell["port_directions"][pin] == "output":
+                cell["connections"][pin], free = [free], free + 1
+    netlist = json.loads(path.read_text())
+    netlist["modules"][TOP] = module
+    path.write_text(json.dumps(netlist))
 
 
 def _share():
@@ -162,17 +176,23 @@ endmodule
 
 
 def multiplier():
-    """``MULT18X18D`` without registers."""
+    """``MULT18X18D`` without registers, or with that of its output."""
     inputs = [*_pins("A", 18), *_pins("B", 18), *_pins("C", 18), "SIGNEDA", "SIGNEDB", "SOURCEA",
-              "SOURCEB"]
+              "SOURCEB", "CLK0", "CE0", "RST0"]
     return f"""
 module MULT18X18D ({", ".join(inputs + _pins("P", 36))});
     input {", ".join(inputs)};
     output {", ".join(_pins("P", 36))};
+    parameter REG_OUTPUT_CLK = "NONE";
+    parameter REG_OUTPUT_CE = "CE0";
+    parameter REG_OUTPUT_RST = "RST0";
+    reg [35:0] q = 0;
     wire [17:0] a = {{{", ".join(_pins("A", 18))}}};
     wire [17:0] b = {{{", ".join(_pins("B", 18))}}};
     wire signed [35:0] x = {{{{18{{SIGNEDA & a[17]}}}}, a}};
     wire signed [35:0] y = {{{{18{{SIGNEDB & b[17]}}}}, b}};
-    assign {{{", ".join(_pins("P", 36))}}} = x * y;
+    wire signed [35:0] product = x * y;
+    always @(posedge CLK0) if (RST0) q <= 0; else if (CE0) q <= product;
+    assign {{{", ".join(_pins("P", 36))}}} = REG_OUTPUT_CLK == "CLK0" ? q : product;
 endmodule
 """
