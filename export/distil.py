@@ -7,8 +7,6 @@ et al. 2020, arXiv 2003.03488, section 4.3.
 import torch
 from torch.nn import functional as F
 
-from gen.network import Network
-
 __all__ = ["Teacher", "distillation_loss"]
 
 
@@ -26,11 +24,6 @@ class Teacher:
     def __init__(self, state, model):
         self.model = model.eval().requires_grad_(False)
         self.about = {name: state[name] for name in ("network", "recipe", "history")}
-
-    @property
-    def network(self):
-        """The :class:`gen.network.Network` that it is."""
-        return Network.from_dict(self.about["network"])
 
     @torch.no_grad()
     def logits(self, images):
