@@ -15,7 +15,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .protocol import BODY_CRC, LOAD_UNIT, padded
-from .weights import QUESTION
+from .weights import QUESTION, same_crc
 
 __all__ = ["FLASH_OFFSET", "FLASH_SIZE", "FLASH_WEIGHTS", "PAUSE_US", "FlashReader", "WeightBoot",
            "flash_file"]
@@ -184,17 +184,14 @@ class WeightBoot(wiring.Component):
             m.d.comb += [source.bytes.payload.eq(reader.bytes.payload),
                          source.bytes.valid.eq(reader.bytes.valid)]
 
-        # Bytes are many cycles apart, and the last is long past when this is asked for. It's
-        # compared byte by byte first.
+        # Bytes are many cycles apart, and the last is long past when this is asked for.
         m.submodules.crc = crc = BODY_CRC.create()
-        command, same, right = Signal(range(COMMAND + 1), init=COMMAND), Signal(4), Signal()
+        right = same_crc(m, crc.crc, self.expected)
+        command = Signal(range(COMMAND + 1), init=COMMAND)
         m.d.comb += [crc.data.eq(reader.bytes.payload),
                      crc.valid.eq(reader.bytes.valid & (command == 0))]
         with m.If(reader.bytes.valid & (command != 0)):
             m.d.sync += command.eq(command - 1)
-        m.d.sync += [right.eq(same.all()),
-                     same.eq(Cat(crc.crc.word_select(k, 8) == self.expected.word_select(k, 8)
-                                 for k in range(4)))]
 
         timer, over = Signal(range(self.pause), init=self.pause - 1), Signal()
         started = Signal()

@@ -22,7 +22,7 @@ from hw.weights import PIECE_BITS
 from .crossing import Crossing
 from .protocol import LOAD_UNIT, padded
 
-__all__ = ["WeightSource", "WeightStore", "weight_source", "weights_crc"]
+__all__ = ["QUESTION", "WeightSource", "WeightStore", "same_crc", "weight_source", "weights_crc"]
 
 WORD_BITS = 16  # of the SDRAM
 CRC = catalog.CRC32_ISO_HDLC(data_width=WORD_BITS)
@@ -52,6 +52,15 @@ def weight_source(plan, board, memory_mhz):
 QUESTION = {
     "bytes": In(stream.Signature(8, always_ready=True)), "begin": In(1), "lost": Out(1),
     "check": In(1), "expected": In(32), "checked": Out(1, init=1), "good": Out(1)}
+
+
+def same_crc(m, crc, expected):
+    """Whether two CRCs of 32 bits are equal, two cycles later: byte by byte, then altogether."""
+    same, right = Signal(CRC_BYTES), Signal()
+    m.d.sync += [right.eq(same.all()),
+                 same.eq(Cat(crc.word_select(k, 8) == expected.word_select(k, 8)
+                             for k in range(CRC_BYTES)))]
+    return right
 
 
 class WeightSource(wiring.Component):
@@ -221,7 +230,7 @@ class WeightStore(wiring.Component):
         left, final, padding, upper = (Signal(range(self.whole_count + 1)), Signal(), Signal(),
                                        Signal())
         arrived, word, low_half = Signal(), Signal(WORD_BITS), Signal(WORD_BITS)
-        right, giving, same = Signal(), Signal(), Signal(4)
+        giving = Signal()
         room = delayed(m, self.room, HOPS, state=True)
         piece, whole, expected = Signal(PIECE_BITS), Signal(), Signal(8 * CRC_BYTES)
         with m.If(self.tell):
@@ -230,9 +239,8 @@ class WeightStore(wiring.Component):
                      chip.words.ready.eq(room), crc.data.eq(delayed(m, word, 1)),
                      crc.valid.eq(delayed(m, arrived, 1, state=True))]
         m.d.sync += [arrived.eq(chip.words.valid & room), word.eq(chip.words.payload),
-                     start.eq(0), whole.eq(0), right.eq(same.all()),
-                     same.eq(Cat(crc.crc.word_select(k, 8) == expected.word_select(k, 8)
-                                 for k in range(CRC_BYTES)))]
+                     start.eq(0), whole.eq(0)]
+        right = same_crc(m, crc.crc, expected)
         with m.If(arrived):
             # Two words make a piece; the zeros that fill the last burst make none.
             m.d.sync += [left.eq(left - 1), final.eq(left == 2), low_half.eq(word),
