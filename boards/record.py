@@ -1,4 +1,4 @@
-"""Keep a build's report for README's tables: ``python -m boards.record --build build``."""
+"""Keep a build's report for the tables: ``python -m boards.record --build build``."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""README's tables of what was measured: ``python -m boards.table [--update README.md]``."""
+"""Tables of what was measured, for README and ``boards/results``: ``python -m boards.table``."""
 
 import argparse
 import json
@@ -6,14 +6,12 @@ import sys
 from pathlib import Path
 
 from gen.cli import command_line
+from gen.device import DEVICES
 
 from .record import RESULTS
 from .ulx3s import Board
 
-__all__ = ["main", "replace_tables", "routed_table", "simulated_table"]
-
-MARKS = {"routed": ("<!-- table: python -m boards.table -->", "<!-- end of table -->"),
-         "simulated": ("<!-- simulated: python -m boards.table -->", "<!-- end of simulated -->")}
+__all__ = ["main", "marks", "replace_tables", "routed_table", "short_table", "simulated_table"]
 
 
 def _reports(results, routed):
@@ -53,6 +51,14 @@ def _lanes(report):
     return f"{report['lanes']:,}, {_measured(report, 'lane_busy'):.0%}"
 
 
+def _fps(report):
+    return f"**{int(_measured(report, 'fps')):,}**"
+
+
+def _latency(report):
+    return f"{_measured(report, 'latency_us'):,.0f} us"
+
+
 def _work(report):
     """10**9 of the network's multiply-accumulates a second, and those of 1,000 LUT sites."""
     work = report["macs"] * _measured(report, "fps") / 1e9
@@ -67,6 +73,24 @@ def _seeds(made):
     return f"{made['seed']}" + (f" ({', '.join(others)})" if others else "")
 
 
+def short_table(results=RESULTS):
+    """Markdown table of the routed designs in ``results``: what most want to know."""
+    names = ("network", "board", "accuracy", "**fps**", "latency", "clock", "lanes, busy",
+             "LUT sites", "block RAMs")
+    rows = []
+    for r in _reports(results, routed=True):
+        device = DEVICES[r["device"]]
+
+        def share(name, of, used=r["resources"]):
+            count = used[name]["measured"]
+            return f"{count:,} ({count / of:.0%})"
+        accuracy = _accuracy(r).partition(" of ")[0]
+        rows.append((r["network"].upper(), Board.of_report(r).full_name, accuracy, _fps(r),
+                     _latency(r), f"{_measured(r, 'fmax_mhz'):.1f} MHz", _lanes(r),
+                     share("comb", device.comb), share("ebr", device.ebr)))
+    return _lines(names, rows)
+
+
 def routed_table(results=RESULTS):
     """Markdown table of the routed designs in ``results``, estimates beside measurements."""
     names = ("network, board", "accuracy", "lanes, busy", "cycles a frame", "fmax", "**fps**",
@@ -79,8 +103,7 @@ def routed_table(results=RESULTS):
         if r["streamed_bits"]:
             clock += f" (run at {made['clock_mhz']:g}, SDRAM at {r['memory_mhz']:.1f})"
         rows.append((
-            _name(r), _accuracy(r), _lanes(r), _cycles(r), clock,
-            f"**{int(_measured(r, 'fps')):,}**", _work(r), f"{_measured(r, 'latency_us'):,.0f} us",
+            _name(r), _accuracy(r), _lanes(r), _cycles(r), clock, _fps(r), _work(r), _latency(r),
             *(f"{used['measured']:,} ({used['estimate']:,})" for used in r["resources"].values()),
             ", ".join(filter(None, (_seeds(made), made["date"], made.get("revision")))),
             f"`{r['options']}`"))
@@ -103,17 +126,28 @@ def simulated_table(results=RESULTS):
     return _lines(names, rows)
 
 
-def replace_tables(text, results=RESULTS):
-    """``text`` with both tables between their markers.
+TABLES = {"short": short_table, "routed": routed_table, "simulated": simulated_table}
 
-    Raises ``ValueError`` where they aren't there.
+
+def marks(name):
+    """The lines before and after the table ``name`` of ``TABLES`` in a Markdown file."""
+    return f"<!-- {name} table: python -m boards.table -->", f"<!-- end of the {name} table -->"
+
+
+def replace_tables(text, results=RESULTS):
+    """``text`` with those of ``TABLES`` renewed whose :func:`marks` it has.
+
+    Raises ``ValueError`` where it has none, or one without its end.
     """
-    for name, make in (("routed", routed_table), ("simulated", simulated_table)):
-        begin, end = MARKS[name]
-        if begin not in text or end not in text:
-            raise ValueError(f"the file must hold the lines {begin} and {end}")
+    found = [name for name in TABLES if marks(name)[0] in text]
+    if not found:
+        raise ValueError(f"the file must hold a line like {marks('short')[0]}")
+    for name in found:
+        begin, end = marks(name)
         before, rest = text.split(begin, 1)
-        text = f"{before}{begin}\n{make(results)}\n{end}{rest.split(end, 1)[1]}"
+        if end not in rest:
+            raise ValueError(f"the line {begin} must be followed by {end}")
+        text = f"{before}{begin}\n{TABLES[name](results)}\n{end}{rest.split(end, 1)[1]}"
     return text
 
 
@@ -122,22 +156,25 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(
         prog="python -m boards.table", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Print the tables of routed and of simulated designs from boards/results, as "
-                    "README shows them.",
-        epilog="example:\n  python -m boards.table --update README.md")
-    parser.add_argument("--update", type=Path, metavar="FILE",
-                        help="put them into this file instead")
+                    "README and boards/results/README.md show them.",
+        epilog="example:\n  python -m boards.table --update README.md boards/results/README.md")
+    parser.add_argument("--update", type=Path, nargs="+", metavar="FILE",
+                        help="put them into these files instead, where there are marks for them")
     return command_line(parser, _tell, arguments, bare=True)
 
 
 def _tell(options):
     if options.update is None:
-        print(f"{routed_table()}\n\n{simulated_table()}")
+        print("\n\n".join(make() for make in TABLES.values()))
         return
-    text = options.update.read_text()
-    try:
-        options.update.write_text(replace_tables(text))
-    except ValueError as error:
-        raise ValueError(f"{options.update}: {error}") from None
+    new = {}
+    for path in options.update:
+        try:
+            new[path] = replace_tables(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+    for path, text in new.items():
+        path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -7,23 +7,15 @@ import pytest
 
 from boards.record import RecordError, main, record
 from boards.table import main as table_main
-from boards.table import replace_tables, routed_table, simulated_table
+from boards.table import marks, replace_tables, routed_table, short_table, simulated_table
 from gen import report
 from tests.boards import tiny
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+READMES = ROOT / "README.md", ROOT / "boards" / "results" / "README.md"
 MADE = {"board": "ulx3s-25f", "date": "2026-01-02", "seed": 3, "seeds": {"1": 99.5, "3": 104.5},
         "clock_mhz": 100.0, "target_mhz": 100, "timing_met": True, "baud": 2_000_000, "tools": {}}
-MARKED = """a
-<!-- table: python -m boards.table -->
-old
-<!-- end of table -->
-b
-<!-- simulated: python -m boards.table -->
-older
-<!-- end of simulated -->
-c
-"""
+MARKED = "a\n{}\nold\n{}\nb\n{}\nolder\n{}\nc\n".format(*marks("routed"), *marks("simulated"))
 
 
 @pytest.fixture
@@ -102,6 +94,9 @@ def test_each_design_is_in_the_table_of_what_was_done_with_it(folder, results):
     # the blocks, 64 * 3 of the head.
     assert "| 5,000 | 104.5 MHz | **20,900** | 16 (32.0) | 57 us | 500 (" in row
     assert f"| 3 (1: 99.5), 2026-01-02 | `{tiny.plan().options}` |" in row
+    row = short_table(results).split("\n")[2]
+    assert row.startswith("| WRN-8-1 | ulx3s-25f | random weights | **20,900** | 57 us | 104.5 MHz")
+    assert row.endswith("| 500 (2%) | 20 (36%) |")      # of 24,288 and 56
     routed(folder, revision="0123456789ab")
     record(folder, results)
     assert "2026-01-02, 0123456789ab |" in routed_table(results)
@@ -117,23 +112,27 @@ def test_help_ends_with_an_example(capsys):
     assert capsys.readouterr().out.rstrip().splitlines()[-1].startswith("  python -m boards.record")
 
 
-def test_readme_shows_the_recorded_results():
-    text = README.read_text()
-    assert replace_tables(text) == text, "run `python -m boards.table --update README.md`"
+@pytest.mark.parametrize("path", READMES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_readmes_show_the_recorded_results(path):
+    text = path.read_text()
+    assert replace_tables(text) == text, (
+        "run `python -m boards.table --update README.md boards/results/README.md`")
 
 
-def test_a_file_without_markers_is_refused_and_left_alone(tmp_path, capsys):
-    file = tmp_path / "notes.md"
+def test_no_file_is_renewed_where_one_has_no_table(tmp_path, capsys):
+    file, other = tmp_path / "notes.md", tmp_path / "table.md"
     file.write_text("no table here\n")
-    assert table_main(["--update", str(file)]) == 2
-    assert "must hold the lines" in capsys.readouterr().err
-    assert file.read_text() == "no table here\n"
+    other.write_text(MARKED)
+    assert table_main(["--update", str(other), str(file)]) == 2
+    assert f"{file}: the file must hold a line like" in capsys.readouterr().err
+    assert file.read_text() == "no table here\n" and other.read_text() == MARKED
 
 
 def test_only_the_tables_are_replaced(results):
     new = replace_tables(MARKED, results)
     assert new == MARKED.replace("older", simulated_table(results)).replace(
         "old", routed_table(results))
-    for missing in ("<!-- end of table -->", "<!-- end of simulated -->"):
-        with pytest.raises(ValueError, match=missing):
-            replace_tables(MARKED.replace(missing, ""), results)
+    for name in ("routed", "simulated"):
+        begin, end = marks(name)
+        with pytest.raises(ValueError, match=f"{begin} must be followed by {end}"):
+            replace_tables(MARKED.replace(end, ""), results)
