@@ -20,7 +20,7 @@ from .head import SCORE_SHAPE, HeadUnit
 from .issue import IssueSequencer
 from .maps import ColumnMemory, Window
 from .memory import Rom
-from .pipe import copies, delayed, far
+from .pipe import delayed, far
 from .pool import PoolUnit
 from .queue import FarQueue
 from .results import (
@@ -137,9 +137,8 @@ class Pipeline(wiring.Component):
             array.x.codes.eq(window.codes), array.w_addr.eq(issue.weights),
             array.x.active.eq(issue.control.active), array.x.shift.eq(issue.control.shift),
             array.x.last.eq(issue.control.last)]
-        # Its last register is the sequencer's own: the array has one of the same value, far away.
-        emit = delayed(m, issue.control.last, emit_latency(y) - ISSUE_DELAY - 1, state=True)
-        m.d.comb += sequencer.emit.eq(copies(m, emit, 1, platform, state=True)[0])
+        m.d.comb += sequencer.emit.eq(
+            delayed(m, issue.control.last, emit_latency(y) - ISSUE_DELAY - 1, state=True))
 
         m.d.comb += issue.weights_there.eq(1)
         if y.loads:

@@ -85,7 +85,8 @@ class ResultSequencer(wiring.Component):
     Members
     -------
     emit : ``In(1)``
-        ``emit_latency - ISSUE_DELAY`` cycles after the last codes of an output in the first group.
+        ``emit_latency - ISSUE_DELAY - 1`` cycles after the last codes of an output in the first
+        group: the cycle before the first of its words.
     word : ``Out(StructLayout)``
         The word of this cycle: where it belongs and how it's treated.
     pool_start : ``Out(1)``
@@ -134,12 +135,12 @@ class ResultSequencer(wiring.Component):
             "head": lambda y: y.last, "pool": lambda y: y.pool})
         cfg, word = table.row, self.word
 
-        # A step's results are one word of each group; the next step's come no sooner.
-        running, next_group = Signal(), Signal(word.group.shape())
-        m.d.comb += [word.valid.eq(self.emit | running),
-                     word.group.eq(Mux(self.emit, 0, next_group))]
-        m.d.sync += [running.eq(word.valid & (word.group != groups - 1)),
-                     next_group.eq(word.group + 1)]
+        # A step's results are one word of each group; the next step's come no sooner. All that
+        # follows from there being a word has its cycle for itself.
+        valid, group = Signal(), Signal(word.group.shape())
+        m.d.sync += [valid.eq(self.emit | valid & (group != groups - 1)),
+                     group.eq(Mux(self.emit, 0, group + 1))]
+        m.d.comb += [word.valid.eq(valid), word.group.eq(group)]
 
         index = Signal(word.slice.shape())               # word among those of these pixels
         row, x_group = Signal(cfg.rows.shape()), Signal(cfg.x_groups.shape())
@@ -150,7 +151,7 @@ class ResultSequencer(wiring.Component):
         m.d.comb += [x_end.eq(delayed(m, x_group == cfg.x_groups, early)),
                      row_end.eq(delayed(m, row == cfg.rows, early))]
         if early:
-            with m.If(word.valid):
+            with m.If(valid):
                 m.d.sync += words_end.eq((index == cfg.last) & ~words_end)
         else:
             m.d.comb += words_end.eq(index == cfg.last)
@@ -158,7 +159,7 @@ class ResultSequencer(wiring.Component):
         # Over the words of other passes to those of the next pixels.
         onward = Signal(word.address.shape())
         m.d.comb += onward.eq(address + 1 + cfg.skip_addresses)
-        with m.If(word.valid):
+        with m.If(valid):
             m.d.sync += [index.eq(index + 1), residual.eq(residual + 1), part.eq(part + 1)]
             with m.If(part_end):
                 m.d.sync += [part.eq(0), address.eq(address + 1)]
@@ -188,7 +189,7 @@ class ResultSequencer(wiring.Component):
             word.slice.eq(cfg.first_word + index), word.layer.eq(cfg.layer), word.row.eq(row),
             word.frame.eq(cfg.frame),
             word.x_group.eq(Mux(cfg.stride2, x_group >> 1, x_group)),
-            self.pool_start.eq(cfg.pool & word.valid & word.start & (index == 0))]
+            self.pool_start.eq(cfg.pool & valid & word.start & (index == 0))]
         return m
 
 
