@@ -23,7 +23,7 @@ from .schedule import in_passes, in_rounds
 __all__ = ["Residency", "least_words", "piece_cycles", "place_weights", "weight_room"]
 
 MEMORY_BITS = 16  # that the SDRAM gives in a cycle of its clock, but for refreshes
-FETCH = 2    # cycles between two loads
+FETCH = 3    # cycles between two loads
 # Cycles from the last piece to the layer's first step.
 START = LOADED_DELAY + FAR + SEEN_DELAY + 3
 ROUNDS = 4   # until loads and layers repeat themselves

@@ -17,8 +17,8 @@ __all__ = ["SCORE_SHAPE", "HeadUnit", "head_cycles", "sums_memory"]
 
 SCORE_SHAPE = data.StructLayout({"score": signed(32), "last": 1})
 
-ADDRESSED = READ_LATENCY + 1   # cycles from a word's address to its sums: a register on the way
-SUM_DELAY = ADDRESSED + 1      # from the codes of the last word to the sums
+ADDRESSED = READ_LATENCY + 2   # cycles from a word's address to its sums: a register on either way
+SUM_DELAY = ADDRESSED + 2      # from the codes of the last word to the sums
 # LUT RAM has 16 words a cell: more take more cells and multiplexers than two block RAMs are worth.
 LUT_RAM_WORDS = 64
 
@@ -69,7 +69,7 @@ class HeadUnit(wiring.Component):
     absent : ``In(1)``
         The round that ends has no second frame to be scored.
     free : ``Out(1)``
-        The sums may be overwritten.
+        The sums may be overwritten; up to date ``SUM_DELAY`` cycles after ``end``.
     scores : ``Out(stream)``
         Class after class.
     """
@@ -94,8 +94,8 @@ class HeadUnit(wiring.Component):
         m.submodules.sums = sums = self.sums
 
         # Over the pixels of a word in the cycles that the sum so far takes to be read. The same
-        # word comes again with the next pixels, three kernel rows and so three cycles later or
-        # more: it's written by then.
+        # word comes again with the next pixels, three kernel rows of four slices of channels and so
+        # twelve cycles later or more: it's written by then.
         half = [Signal(word_shape, name=f"half{k}", reset_less=True) for k in range(2)]
         added = Signal(word_shape, reset_less=True)
         arrived = delayed(m, self.codes, ADDRESSED - 2)
@@ -105,15 +105,17 @@ class HeadUnit(wiring.Component):
                          added[j].eq(half[0][j] + half[1][j])]
         valid, start, end = delayed(m, Cat(self.valid, self.start, self.end & self.valid),
                                     ADDRESSED, state=True)
+        written, end = delayed(m, Cat(valid, end), 1, state=True)
 
         scoring, scored, more = Signal(), Signal(self.frame.shape()), Signal()
         k = Signal(self.slice.shape())
         address = Cat(self.slice, self.frame)
-        before, after = data.View(word_shape, sums.r_data), Signal(word_shape)
+        # The memory may lie far from the sums: a register between them, there and back.
+        before, after = delayed(m, data.View(word_shape, sums.r_data), 1), Signal(word_shape)
         m.d.comb += [
             sums.r_addr.eq(delayed(m, Mux(scoring, Cat(k, scored), address), 1)),
-            sums.w_en.eq(valid), sums.w_addr.eq(delayed(m, address, ADDRESSED)),
-            sums.w_data.eq(after),
+            sums.w_en.eq(written), sums.w_addr.eq(delayed(m, address, ADDRESSED + 1)),
+            sums.w_data.eq(delayed(m, after, 1)),
             *(after[j].eq(added[j] + Mux(start, 0, before[j])) for j in range(channels))]
 
         # Scores: a word of channels a cycle, then the class's score waits until it's taken.
@@ -122,6 +124,7 @@ class HeadUnit(wiring.Component):
         issue, word = Signal(), Signal(range(max(2, y.classes * self.slices)))
         m.submodules.rom = self.rom
         m.d.comb += self.rom.addr.eq(delayed(m, word, 1))
+        negative = delayed(m, self.rom.data, 1)
         taken = far(m, self.scores.valid & self.scores.ready)
         with m.FSM() as fsm:
             with m.State("SUM"):
@@ -148,7 +151,7 @@ class HeadUnit(wiring.Component):
         adding, first, last = delayed(m, Cat(issue, issue & (k == 0), issue & class_end),
                                       _total_delay(channels), state=True)
         zero = pixels * (1 << y.act_frac)
-        terms = [delayed(m, Mux(self.rom.data[j], zero - before[j], before[j] - zero), 1)
+        terms = [delayed(m, Mux(negative[j], zero - before[j], before[j] - zero), 1)
                  for j in range(channels)]
         while len(terms) > 1:
             terms = [delayed(m, sum(terms[i + 1:i + 2], terms[i]), 1)

@@ -150,15 +150,15 @@ class Pipeline(wiring.Component):
                          loader.layer_done.eq(far(m, issue.layer_done)),
                          loader.layer_start.eq(far(m, issue.streamed_start))]
 
-        # Results: the constant's address is a cycle behind the word's.
+        # Results: the constants have a register on their way to all pixels.
         word = [delayed(m, sequencer.word, ISSUE_DELAY, state=True)]
         pool_start = delayed(m, sequencer.pool_start, ISSUE_DELAY, state=True)
         for _ in range(CODES_DELAY):
             word.append(delayed(m, word[-1], 1, state=True))
         m.d.comb += [
-            constants.addr.eq(word[1].constant),
+            constants.addr.eq(word[0].constant),
             results.word.eq(word[0]), results.sums.eq(array.word),
-            results.constants.eq(constants.data)]
+            results.constants.eq(delayed(m, constants.data, 1))]
 
         # The residual map belongs to the result unit or to the pool unit.
         r_data = [data.View(stored.elem_shape, column) for column in residual.r_data]

@@ -3,7 +3,7 @@
 Cycle numbers count from the cycle ``s`` after the word's own in :class:`ResultSequencer`:
 
 ====  =====================================================================================
-s+1   constant's address                                       s+6   residual read
+s     constant's address                                       s+6   residual read
 s+3   accumulators and constant                               s+8   residual written
 s+4   minus the constant (rounding included)                  s+9   plus half a unit and zero
 s+5   shifted                                                 s+11  codes of the entry

@@ -165,10 +165,12 @@ class WeightLoader(wiring.Component):
                                          last_word.eq(words_left == 1)]
                             with m.If(last_word):
                                 m.d.comb += loaded.eq(1)
-                                m.d.sync += index.eq(Mux(index == len(loads) - 1, 0, index + 1))
-                                with m.If(row.data.wraps):
-                                    m.d.sync += addr.eq(start)
-                                m.next = "FETCH"
+                                m.next = "NEXT"
+            with m.State("NEXT"):
+                m.d.sync += index.eq(Mux(index == len(loads) - 1, 0, index + 1))
+                with m.If(row.data.wraps):
+                    m.d.sync += addr.eq(start)
+                m.next = "FETCH"
         m.d.sync += credit.eq(credit + self.layer_done - taken)
         m.d.sync += [self.y.valid.eq(stored.valid & stored.ready),
                      self.y.last.eq(piece_end), self.y.hops.eq(target), self.y.addr.eq(addr),

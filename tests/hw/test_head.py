@@ -6,7 +6,7 @@ import pytest
 from gen.layout import contents
 from gen.package import Package
 from gen.schedule import in_rounds
-from hw.head import HeadUnit, head_cycles
+from hw.head import SUM_DELAY, HeadUnit, head_cycles
 from hw.schedule import Lanes
 from tests.hw.hostile import HostileRam
 from tests.hw.tiny import ARRAYS, SMALLEST, schedule_of, tiny_network
@@ -50,8 +50,8 @@ async def pool(ctx, unit, frames, schedule, stall, passes=1, absent=False):
     given = [words(codes, schedule.lanes) for codes in frames]
     slices = schedule.features // schedule.lanes.result_channels
     order = order_of(schedule, passes)
-    # The steps of a group of pixels take three cycles at least, so that a word comes again.
-    rest = max(0, 3 - slices // passes)
+    # The steps of a group of pixels take twelve cycles at least, so that a word comes again.
+    rest = -(-12 * passes // slices) - 1
     for count, (frame, k) in enumerate(order, 1):
         await idle(ctx, stall() + rest)
         ctx.set(unit.valid, 1)
@@ -105,7 +105,7 @@ def test_scores_are_the_golden_ones(lanes, fields, stall):
     async def feed(ctx):
         for codes in frames:
             await pool(ctx, unit, [codes], schedule, lambda: STALLS[stall](rng))
-            await ctx.tick().repeat(3)
+            await ctx.tick().repeat(SUM_DELAY - 1)
 
     simulate(unit, feed, taking(unit, want, lambda: STALLS[stall](rng)), watch=[unit.scores])
 
@@ -126,7 +126,7 @@ def test_two_frames_are_summed_side_by_side(passes, stall):
     async def feed(ctx):
         for frames, absent in rounds:
             await pool(ctx, unit, frames, schedule, lambda: STALLS[stall](rng), passes, absent)
-            await ctx.tick().repeat(3)
+            await ctx.tick().repeat(SUM_DELAY - 1)
 
     simulate(unit, feed, taking(unit, want, lambda: STALLS[stall](rng)), watch=[unit.scores])
 
