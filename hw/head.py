@@ -48,7 +48,7 @@ def head_cycles(schedule):
     waiting."""
     channels = schedule.lanes.result_channels
     slices = schedule.features // channels
-    return SUM_DELAY + schedule.classes * (slices + _total_delay(channels) + 1 + FAR) - 1 - FAR
+    return SUM_DELAY + schedule.classes * (slices + _total_delay(channels) + 2 + FAR) - 2 - FAR
 
 
 class HeadUnit(wiring.Component):
@@ -140,12 +140,14 @@ class HeadUnit(wiring.Component):
                     m.next = "SCORE"
             with m.State("SCORE"):
                 with m.If(taken):
-                    count_up(m, j_class, class_last, y.classes)
-                    m.next = "CLASS"
-                    with m.If(class_last):
-                        m.d.sync += [word.eq(0), scored.eq(1), more.eq(0)]
-                        with m.If(~more):
-                            m.next = "SUM"
+                    m.next = "NEXT"
+            with m.State("NEXT"):       # a cycle for what follows from it, all over the unit
+                count_up(m, j_class, class_last, y.classes)
+                m.next = "CLASS"
+                with m.If(class_last):
+                    m.d.sync += [word.eq(0), scored.eq(1), more.eq(0)]
+                    with m.If(~more):
+                        m.next = "SUM"
         m.d.comb += self.free.eq(fsm.ongoing("SUM"))
 
         adding, first, last = delayed(m, Cat(issue, issue & (k == 0), issue & class_end),
