@@ -284,6 +284,28 @@ def test_a_router_that_may_still_gain_is_not_stopped(counts, nowhere, tmp_path):
     assert flow._gets_nowhere(log) == nowhere
 
 
+PLACED = """cat > top.tim <<'END'
+Info: Max frequency for clock 'clocks.clk': {} MHz (FAIL at 100.50 MHz)
+Info: Max frequency for clock    'beside': 133.11 MHz (PASS at 12.00 MHz)
+END
+"""
+
+
+def test_a_placement_that_is_far_too_slow_is_not_routed(folder, tools, capsys):
+    there = folder / "tools"
+    fmaxes(there, s2=101, s3=104)
+    goes_on = (f"if [ $2 = 3 ]; then {PLACED.format(79.99)}sleep 30; touch went-on\n"
+               f"else {PLACED.format(80.01)}sleep 2; fi")
+    tools("NEXTPNR_ECP5", BY_SEED.format("none", there).replace("touch top.tim", goes_on))
+    assert command(folder, "--seed", "3,2") == 0
+    assert report.read(folder)["provenance"]["bitstream"]["seeds"] == {"3": None, "2": 101}
+    assert not (folder / "ulx3s-25f" / "went-on").exists()
+    capsys.readouterr()
+    assert command(folder, "--seed", "3") == 1
+    assert ("the placement is estimated at 79.99 MHz where 100 are needed, too far to be routed; "
+            "try another --seed, or a slower clock") in capsys.readouterr().err
+
+
 def test_a_router_that_finds_no_room_is_not_run_again(folder, tools, capsys):
     tools("NEXTPNR_ECP5", "echo once >> runs; " + GIVEN_UP.format(3))
     assert command(folder) == 1
