@@ -124,17 +124,19 @@ class Window(wiring.Component):
         for column in range(columns):
             pad = (source.pad_row | (source.pad_left if column == 0 else 0)
                    | (source.pad_right if column == columns - 1 else 0))
-            pad, image, place = (copies(m, value, 1, platform)[0]
-                                 for value in (pad, source.image, source.digit))
-            zero = Mux(image, digit_of(self.schedule, Const(PIXEL_ZERO, PIXEL_BITS), place),
-                       1 << self.schedule.act_frac)
+            # `blank`: channels that the image doesn't have, and those of a map beside it.
+            pad, blank, image, place = (
+                copies(m, value, 1, platform)[0]
+                for value in (pad, pad | source.image, source.image, source.digit))
+            zero = 1 << self.schedule.act_frac
+            image_zero = digit_of(self.schedule, Const(PIXEL_ZERO, PIXEL_BITS), place)
             for c in range(self.schedule.lanes.slice_channels):
                 code = maps.r_data[column].word_select(c, bits)
                 if c < 3:
                     digit = pixels.r_data[column].word_select(c, bits)
-                    shown = Mux(pad, zero, Mux(image, digit, code))
+                    shown = Mux(pad, Mux(image, image_zero, zero), Mux(image, digit, code))
                 else:
-                    shown = Mux(image, 0, Mux(pad, zero, code))
+                    shown = Mux(blank, Mux(image, 0, zero), code)
                 # The columns lie where their block RAMs are, the first group of the array in one
                 # place: the second register is for the way between the two.
                 m.d.comb += self.codes[column][c].eq(delayed(m, shown, 2))

@@ -18,13 +18,13 @@ from amaranth.utils import bits_for
 
 from .memory import Ram
 from .pipe import FAR, count_up, delayed
-from .queue import FarQueue
+from .queue import FarQueue, Relay
 
 __all__ = ["PIECE_BITS", "WeightHop", "WeightLoader", "pieces"]
 
 # Cycles from a layer's last piece to counting it: a piece is written later, and the loader may lie
 # far from the first memory.
-LOADED_DELAY = 4 + FAR
+LOADED_DELAY = 5 + FAR
 PIECE_BITS = 32  # of a weight word: what comes at a time, at most every cycle
 
 
@@ -138,15 +138,17 @@ class WeightLoader(wiring.Component):
 
         memories = y.lanes.weight_memories
         m.submodules.queue = queue = FarQueue(PIECE_BITS)
+        m.submodules.relay = relay = Relay(PIECE_BITS)
         wiring.connect(m, wiring.flipped(self.pieces), queue.x)
-        stored = queue.y
+        wiring.connect(m, queue.y, relay.x)
+        stored = relay.y
 
         target, piece = Signal(range(max(2, memories))), Signal(range(max(2, pieces(y))))
         addr, words_left = Signal(self.y.addr.shape(), init=start), Signal(row_layout["last"].shape)
         piece_end, target_end = (Signal(init=count == 1) for count in (pieces(y), memories))
         last_word = Signal()
         taken, loaded = Signal(row_layout["step"].shape), Signal()
-        with m.FSM():
+        with m.FSM() as fsm:
             with m.State("FETCH"):                  # the table's row takes a cycle
                 m.next = "WAIT"
             with m.State("WAIT"):
@@ -161,20 +163,29 @@ class WeightLoader(wiring.Component):
                     with m.If(piece_end):
                         count_up(m, target, target_end, memories)
                         with m.If(target_end):
-                            m.d.sync += [addr.eq(addr + 1), words_left.eq(words_left - 1),
+                            m.d.sync += [words_left.eq(words_left - 1),
                                          last_word.eq(words_left == 1)]
                             with m.If(last_word):
                                 m.d.comb += loaded.eq(1)
                                 m.next = "NEXT"
             with m.State("NEXT"):
                 m.d.sync += index.eq(Mux(index == len(loads) - 1, 0, index + 1))
-                with m.If(row.data.wraps):
-                    m.d.sync += addr.eq(start)
                 m.next = "FETCH"
         m.d.sync += credit.eq(credit + self.layer_done - taken)
-        m.d.sync += [self.y.valid.eq(stored.valid & stored.ready),
-                     self.y.last.eq(piece_end), self.y.hops.eq(target), self.y.addr.eq(addr),
-                     self.y.piece.eq(stored.payload)]
+
+        # The address is counted a cycle after all else, on the way to the memories.
+        valid = stored.valid & stored.ready
+        sent, word_sent, restart = delayed(
+            m, Cat(valid, valid & piece_end & target_end, fsm.ongoing("NEXT") & row.data.wraps), 1,
+            state=True)
+        with m.If(word_sent):
+            m.d.sync += addr.eq(addr + 1)
+        with m.If(restart):
+            m.d.sync += addr.eq(start)
+        m.d.sync += [self.y.valid.eq(sent), self.y.addr.eq(addr),
+                     self.y.last.eq(delayed(m, piece_end, 1)),
+                     self.y.hops.eq(delayed(m, target, 1)),
+                     self.y.piece.eq(delayed(m, stored.payload, 1))]
 
         waiting = Signal(range(len(loads) + 1))     # loaded, not begun yet
         m.d.sync += waiting.eq(waiting + delayed(m, loaded, LOADED_DELAY, state=True)
