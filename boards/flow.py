@@ -183,7 +183,7 @@ FEW, OFTEN = 50, 150
 # WRN-20-4's had 1,834 overused wires after nine and 15,412 after thirty, and went on.
 DIVERGED, DIVERGED_BY = 15, 2000
 # And before it begins where the placement's estimate is below this share of a clock: the router
-# made 141 MHz of 118, and never more. WRN-20-4 stood at 69 of 100, for one far register.
+# made 141 MHz of 118, and never more. WRN-20-4 stood at 69 of 100, for a single path.
 ROUTABLE = 0.8
 ROUTED = "top.config", "top.report.json", "top.tim"     # nextpnr's files
 STEPS = {"YOSYS": ("synthesis", "top.rpt"), "NEXTPNR_ECP5": ("place and route", "top.tim"),
