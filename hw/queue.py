@@ -12,11 +12,8 @@ DEPTH = 17               # 16 in LUT RAM, which has no less, and one in a regist
 QUEUE_LATENCY = FAR + 2  # cycles through an empty queue
 
 
-class FarQueue(wiring.Component):
-    """Takes a stream from another corner of the chip.
-
-    There are registers on the way here and on the way back, for no signal goes there and back in a
-    cycle; and room for all that is taken until the word that there's no more has gone there.
+class Passage(wiring.Component):
+    """What a stream goes through.
 
     Parameters
     ----------
@@ -30,6 +27,14 @@ class FarQueue(wiring.Component):
 
     def __init__(self, shape):
         super().__init__({"x": In(stream.Signature(shape)), "y": Out(stream.Signature(shape))})
+
+
+class FarQueue(Passage):
+    """Takes a stream from another corner of the chip.
+
+    There are registers on the way here and on the way back, for no signal goes there and back in a
+    cycle; and room for all that is taken until the word that there's no more has gone there.
+    """
 
     def elaborate(self, platform):
         m = Module()
@@ -44,22 +49,10 @@ class FarQueue(wiring.Component):
         return m
 
 
-class Relay(wiring.Component):
+class Relay(Passage):
     """A stream through registers, so that ``y.ready`` says nothing to ``x`` in the same cycle: what
     comes while nobody takes it waits in a second register.
-
-    Parameters
-    ----------
-    shape : ShapeLike
-        Of the payload.
-
-    Members
-    -------
-    x, y : ``In(stream)``, ``Out(stream)``
     """
-
-    def __init__(self, shape):
-        super().__init__({"x": In(stream.Signature(shape)), "y": Out(stream.Signature(shape))})
 
     def elaborate(self, platform):
         m = Module()
