@@ -5,6 +5,7 @@ same order and the same augmentation and each works on its share, so a run with 
 follows the run with one up to the order of float sums.
 """
 
+import gc
 import math
 import os
 import sys
@@ -155,6 +156,9 @@ class Processes:
             if self.device.type == "cuda":
                 self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
                 torch.cuda.set_device(self.device)
+            # Imported after that, these functions' defaults would keep the group, and its threads,
+            # up to the interpreter's end, where one that lets go of a tensor aborts the process.
+            from torch.distributed.nn import functional  # noqa: F401
             distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
 
     def agree(self, value):
@@ -174,7 +178,9 @@ class Processes:
         return shared.tolist()
 
     def close(self):
+        """End the threads of the processes' communication; nothing may use it any more."""
         if self.size > 1:
+            gc.collect()  # a module in parallel is in cycles, and holds the group
             distributed.destroy_process_group()
 
 
@@ -437,6 +443,7 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
             log(f"epoch {epoch}{length}  side {side}  loss {history[-1]['loss']:.3f}  "
                 f"train {100 * history[-1]['train']:.2f} %  test {100 * test_right / len(test):.2f}"
                 f" %  {count / (now - epoch_began):.0f} img/s  {total:.0f} s")
+    del parallel
     processes.close()
     return state if processes.rank == 0 else None
 

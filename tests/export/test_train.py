@@ -271,17 +271,23 @@ def test_bfloat16_trains_and_evaluates_in_float32(data, tmp_path):
     assert pack(state, load(data)[1]).accuracy == state["history"][-1]["test"]
 
 
+def torchrun(*command):
+    """``command`` in two processes, which must succeed."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+               "--nproc-per-node=2", *map(str, command)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120,
+                          env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 def test_two_processes_follow_one(data, tmp_path):
     """torchrun with gloo: the same order and augmentation, so nearly the same steps."""
     options = ["--epochs", "2", "--threads", "1"]
     assert train(data, tmp_path / "one.pt", *options, "--rate", "0.0001") == 0
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-               "--nproc-per-node=2", "-m", "export", "train", "--data", data, "--out",
-               tmp_path / "two.pt", "--depth", "8", "--batch", "10", "--act-frac", "1",
-               "--sides", "8:0.4", "--rate", "0.0001", *options]
-    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True,
-                          timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
+    done = torchrun("-m", "export", "train", "--data", data, "--out", tmp_path / "two.pt",
+                    "--depth", "8", "--batch", "10", "--act-frac", "1", "--sides", "8:0.4",
+                    "--rate", "0.0001", *options)
     assert done.stdout.count("epoch ") == 2  # the first process alone speaks
     one, two = restore(tmp_path / "one.pt"), restore(tmp_path / "two.pt")
     assert one["seen"] == two["seen"] == 120
@@ -290,6 +296,27 @@ def test_two_processes_follow_one(data, tmp_path):
         # Adam divides by the gradient's size, so only a gradient near zero moves one otherwise.
         moved = (latent - two["model"][name]).abs()
         assert (moved < 1e-5).float().mean() > 0.7, name
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are read from /proc")
+def test_processes_end_without_threads_of_their_communication(data, tmp_path):
+    """One of those, at work while the interpreter ends, aborts its process now and then."""
+    script = tmp_path / "train.py"
+    script.write_text("""
+import sys
+from pathlib import Path
+from export.__main__ import main
+
+def threads():
+    return [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+
+code = main(sys.argv[1:])
+print("after:", [name for name in threads() if "gloo" in name], flush=True)
+sys.exit(code)
+""")
+    done = torchrun(script, "train", "--data", data, "--out", tmp_path / "run.pt", "--depth", "8",
+                    "--batch", "10", "--act-frac", "1", "--epochs", "1", "--threads", "1")
+    assert done.stdout.count("after: []") == 2, done.stdout
 
 
 def test_a_packed_net_evaluates_the_same(data, trained, tmp_path, capsys):
