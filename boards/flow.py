@@ -19,10 +19,11 @@ from gen.steps import Quiet
 
 from .floorplan import fix_block_rams
 from .netlist import NetlistError, prepare
+from .nextpnr_log import gets_nowhere, last_line, shortage, too_slow
 from .shapes import FILES, shape_commands
 
 __all__ = ["AFTER_READ", "FlowError", "Measured", "TooLarge", "measure", "pack", "prepared",
-           "revision", "run", "step_count", "tool", "utilisation", "versions"]
+           "revision", "run", "step_count", "tool", "versions"]
 
 # No memory of ours is read at an address while that is written, but Amaranth
 # promises the old value for that case and Yosys would pay 38 LUTs and 44 flip-flops a block RAM.
@@ -38,9 +39,6 @@ HIDE_ELEMENTS = "rename -hide w:*]"
 AFTER_READ = (DONT_CARE, HIDE_ELEMENTS)
 
 CELLS = {"comb": "TRELLIS_COMB", "ff": "TRELLIS_FF", "ebr": "DP16KD", "dsp": "MULT18X18D"}
-WORDS = {"TRELLIS_COMB": "logic cells", "TRELLIS_FF": "flip-flops", "DP16KD": "block RAMs",
-         "MULT18X18D": "multipliers", "TRELLIS_IO": "pins", "EHXPLLL": "PLLs",
-         "TRELLIS_RAMW": "LUT RAM write ports"}
 
 
 class FlowError(RuntimeError):
@@ -146,19 +144,6 @@ def measure(report, mhz):
         **{name: cells[cell]["used"] for name, cell in CELLS.items()})
 
 
-def utilisation(log):
-    """``{cell type: (used, available)}`` as nextpnr's log ``log`` tells it."""
-    return {cell: (int(used), int(available)) for cell, used, available in
-            re.findall(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%", log, re.M)}
-
-
-def _shortage(log):
-    """Sentence on the cells that nextpnr's log ``log`` says are short, or ``None``."""
-    short = [f"{used} {WORDS.get(cell, cell)} of {available}"
-             for cell, (used, available) in utilisation(log).items() if used > available]
-    return "the design needs " + ", ".join(short) if short else None
-
-
 # router2 weighs congestion by how uncritical a connection is, and in a pipeline with a register
 # behind every adder most are nearly critical: with its own numbers (2, 1 and 3) 6,144 lanes stay
 # at 11,000 overused wires. There are no options for these; nextpnr reads settings from the netlist.
@@ -172,18 +157,8 @@ QUIET = Quiet()
 # that all is fast enough, and the analysis afterwards has been a picosecond slower (87.49 of 87.5).
 MARGIN = 1.005
 RIPUP = "--tmg-ripup"
-# Iterations of the router without an overused wire after which it's stopped where connections are
-# still too slow: it would go on to its 500th, for an hour. Designs that met their clocks (those in
-# boards/results) took it 42 iterations at most, overused wires and all.
-PATIENCE = 40
-# With a few overused wires it goes on as long: WRN-20-2 on the 25F had none to five of them and a
-# thousand slow connections through 289 iterations. WRN-20-4 was routed after some 50 such ones.
-FEW, OFTEN = 50, 150
-# It's also stopped so many iterations after its best one where it has got this far from that again:
-# WRN-20-4's had 1,834 overused wires after nine and 15,412 after thirty, and went on.
-DIVERGED, DIVERGED_BY = 15, 2000
-# And before it begins where the placement's estimate is below this share of a clock: the router
-# made 141 MHz of 118, and never more. WRN-20-4 stood at 69 of 100, for a single path.
+# Its router isn't begun where the placement's estimate is below this share of a clock: it made 141
+# MHz of 118, and never more. WRN-20-4 stood at 69 of 100, for a single path.
 ROUTABLE = 0.8
 ROUTED = "top.config", "top.report.json", "top.tim"     # nextpnr's files
 STEPS = {"YOSYS": ("synthesis", "top.rpt"), "NEXTPNR_ECP5": ("place and route", "top.tim"),
@@ -328,17 +303,17 @@ def _route(plan, folder, mhz, step, seeds):
 
 def _route_once(plan, folder, step, seed, with_seed):
     """Place and route, without ripping up for timing where the router gets nowhere with it."""
-    more, log = ("--seed", str(seed)), folder / "top.tim"
+    more, log, least = ("--seed", str(seed)), folder / "top.tim", ROUTABLE / MARGIN
     try:
         _call(plan, "NEXTPNR_ECP5", folder, step, f"place and route{with_seed}", more,
-              hopeless=lambda log: _too_slow(log) or _gets_nowhere(log))
+              hopeless=lambda log: too_slow(log, least) or gets_nowhere(log))
     except FlowError:
-        if slow := _too_slow(log):
-            estimate, needed = slow
+        if slow := too_slow(log, least):
+            estimate, asked = slow
             raise FlowError(f"the placement{with_seed} is estimated at {estimate:g} MHz where "
-                            f"{needed:.5g} are needed, too far to be routed; try another --seed, "
-                            f"or a slower clock") from None
-        if not _gets_nowhere(log):
+                            f"{asked / MARGIN:.5g} are needed, too far to be routed; try another "
+                            f"--seed, or a slower clock") from None
+        if not gets_nowhere(log):
             raise
         _call(plan, "NEXTPNR_ECP5", folder, step,
               f"place and route without ripping up for timing{with_seed}", more, without=RIPUP)
@@ -351,32 +326,6 @@ def _fastest(found):
     """
     return max(filter(None, found.values()), key=lambda each: (each.met, each.fmax_mhz),
                default=None)
-
-
-def _too_slow(log):
-    """``(estimate, needed)`` in MHz of a clock that the router won't save, as nextpnr's log says
-    once all is placed, or ``None``."""
-    clocks = re.findall(r"Max frequency for clock\s+'(.*)':\s+([\d.]+) MHz \(\w+ at ([\d.]+) MHz\)",
-                        _tail(log, 1 << 20))
-    placed = {}
-    for clock, got, asked in clocks:        # those of the routed design come after them
-        placed.setdefault(clock, (float(got), float(asked) / MARGIN))
-    return min((pair for pair in placed.values() if pair[0] < ROUTABLE * pair[1]),
-               key=lambda pair: pair[0] / pair[1], default=None)
-
-
-def _gets_nowhere(log):
-    """Whether nextpnr's router rips up for timing in vain: it has a wire for all, but some
-    connections stay too slow, or it needs more and more wires."""
-    text = _tail(log, 1 << 16)
-    overused = [int(count) for count in re.findall(r"iter=\d+ wires=\d+ overused=(\d+)", text)]
-    for_long = len(overused) >= PATIENCE and not any(overused[-PATIENCE:])
-    if for_long or "giving up" in text and overused[-1:] == [0]:
-        return True
-    if sum(count <= FEW for count in overused) >= OFTEN:
-        return True
-    since_best = overused[::-1].index(min(overused)) if overused else 0
-    return since_best >= DIVERGED and overused[-1] - min(overused) > DIVERGED_BY
 
 
 def _fix_block_rams(plan, folder, step, what, device):
@@ -414,23 +363,6 @@ def _watch(command, folder, out, tick, hopeless):
             raise
 
 
-def _tail(log, size):
-    """The last ``size`` bytes of a log as text; nothing where there's none."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - size))
-            return file.read().decode(errors="replace")
-    except OSError:
-        return ""
-
-
-def _last_line(log):
-    """What a tool is at: the last whole line of its log."""
-    lines = _tail(log, 4096).split("\n")[:-1]
-    words = [line.removeprefix("Info:").strip() for line in lines]
-    return next(filter(None, reversed(words)), "")
-
-
 def _call(plan, variable, folder, step, what=None, more=(), without=None, hopeless=None):
     """Run one of the ``STEPS`` as the build plan's script says, but for ``more`` options and one
     ``without`` which it runs; end it once its log is ``hopeless(log)``."""
@@ -444,12 +376,12 @@ def _call(plan, variable, folder, step, what=None, more=(), without=None, hopele
     if variable == "ECPPACK":
         command = [{"top.bit": "top.partial.bit"}.get(word, word) for word in command]
     with step(what) as say, (folder / f"{name}.out").open("w") as out:
-        code = _watch(command, folder, out, lambda: say(_last_line(folder / log)),
+        code = _watch(command, folder, out, lambda: say(last_line(folder / log)),
                       lambda: hopeless is not None and hopeless(folder / log))
     if code:
         text = "\n".join(path.read_text(errors="replace") for path in
                          (folder / log, folder / f"{name}.out") if path.exists())
-        short = _shortage(text)
+        short = shortage(text)
         if short:
             raise TooLarge(short)
         error = FlowError(f"{what} failed with exit code {code}, see {folder / log}")

@@ -16,6 +16,7 @@ from amaranth.lib import data, fifo
 from boards import flow, swap
 from boards.build import BuildError, design, main
 from boards.identity import LONGEST_NAMES, identity_of
+from boards.nextpnr_log import DIVERGED, DIVERGED_BY, OFTEN, PATIENCE, gets_nowhere
 from boards.pll import Pll
 from boards.protocol import Identity, padded
 from boards.shell import Shell, Top
@@ -255,7 +256,7 @@ def test_a_router_that_gains_nothing_any_more_is_stopped(folder, tools, capsys):
     works = script(folder / "tools", "NEXTPNR_ECP5")
     line = "Info: iter=$i wires=9 overused={} overuse=0 tmgfail=1"
     goes_on = ("for i in $(seq 100); do echo " + line.format("1") + "; done > top.tim; "
-               f"for i in $(seq {flow.PATIENCE}); do echo " + line.format("0")
+               f"for i in $(seq {PATIENCE}); do echo " + line.format("0")
                + "; done >> top.tim; sleep 30; touch went-on; exit 255")
     tools("NEXTPNR_ECP5", f'case "$*" in *--tmg-ripup*)\n{goes_on};; *)\n{works};; esac')
     assert command(folder) == 1
@@ -265,23 +266,23 @@ def test_a_router_that_gains_nothing_any_more_is_stopped(folder, tools, capsys):
     assert not (folder / "ulx3s-25f" / "went-on").exists()
 
 
-MUCH = flow.DIVERGED_BY + 5
+MUCH = DIVERGED_BY + 5
 
 
 @pytest.mark.parametrize("counts, nowhere", [
-    ([5] + [0] * (flow.PATIENCE - 1), False), ([0] * flow.PATIENCE, True),
-    ([5] + [0] * flow.PATIENCE + [1], False),
-    ([9000] + [0, 3] * (flow.OFTEN // 2), True), ([9000] + [0, 3] * (flow.OFTEN // 2 - 1), False),
+    ([5] + [0] * (PATIENCE - 1), False), ([0] * PATIENCE, True),
+    ([5] + [0] * PATIENCE + [1], False),
+    ([9000] + [0, 3] * (OFTEN // 2), True), ([9000] + [0, 3] * (OFTEN // 2 - 1), False),
     # The best one counts, the last of several; and how far it is from there.
-    ([9000, 4] + [MUCH] * flow.DIVERGED, True),
-    ([9000, 4, 4] + [MUCH] * (flow.DIVERGED - 1), False),
-    ([9000, 5] + [MUCH] * flow.DIVERGED, False), ([9000, 4] + [MUCH] * flow.DIVERGED + [4], False)])
+    ([9000, 4] + [MUCH] * DIVERGED, True),
+    ([9000, 4, 4] + [MUCH] * (DIVERGED - 1), False),
+    ([9000, 5] + [MUCH] * DIVERGED, False), ([9000, 4] + [MUCH] * DIVERGED + [4], False)])
 def test_a_router_that_may_still_gain_is_not_stopped(counts, nowhere, tmp_path):
     log = tmp_path / "top.tim"
-    assert not flow._gets_nowhere(log)
+    assert not gets_nowhere(log)
     log.write_text("".join(f"Info: iter={i} wires=9 overused={count} overuse=0\n"
                            for i, count in enumerate(counts)))
-    assert flow._gets_nowhere(log) == nowhere
+    assert gets_nowhere(log) == nowhere
 
 
 PLACED = """cat > top.tim <<'END'

@@ -1,0 +1,77 @@
+"""nextpnr's log, also while it's written: cells, estimates, whether its router will get there."""
+
+import re
+
+__all__ = ["DIVERGED", "DIVERGED_BY", "FEW", "OFTEN", "PATIENCE", "gets_nowhere", "last_line",
+           "shortage", "too_slow", "utilisation"]
+
+WORDS = {"TRELLIS_COMB": "logic cells", "TRELLIS_FF": "flip-flops", "DP16KD": "block RAMs",
+         "MULT18X18D": "multipliers", "TRELLIS_IO": "pins", "EHXPLLL": "PLLs",
+         "TRELLIS_RAMW": "LUT RAM write ports"}
+
+# Iterations of the router without an overused wire after which it's stopped where connections are
+# still too slow: it would go on to its 500th, for an hour. Designs that met their clocks (those in
+# boards/results) took it 42 iterations at most, overused wires and all.
+PATIENCE = 40
+# With a few overused wires it goes on as long: WRN-20-2 on the 25F had none to five of them and a
+# thousand slow connections through 289 iterations. WRN-20-4 was routed after some 50 such ones.
+FEW, OFTEN = 50, 150
+# It's also stopped so many iterations after its best one where it has got this far from that again:
+# WRN-20-4's had 1,834 overused wires after nine and 15,412 after thirty, and went on.
+DIVERGED, DIVERGED_BY = 15, 2000
+
+
+def utilisation(log):
+    """``{cell type: (used, available)}`` as the text ``log`` tells it."""
+    return {cell: (int(used), int(available)) for cell, used, available in
+            re.findall(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%", log, re.M)}
+
+
+def shortage(log):
+    """Sentence on the cells that the text ``log`` says are short, or ``None``."""
+    short = [f"{used} {WORDS.get(cell, cell)} of {available}"
+             for cell, (used, available) in utilisation(log).items() if used > available]
+    return "the design needs " + ", ".join(short) if short else None
+
+
+def too_slow(log, least):
+    """``(estimate, asked)`` in MHz of the clock that's farthest below the share ``least`` of what
+    it was asked for, as the file ``log`` says once all is placed, or ``None``."""
+    clocks = re.findall(r"Max frequency for clock\s+'(.*)':\s+([\d.]+) MHz \(\w+ at ([\d.]+) MHz\)",
+                        _tail(log, 1 << 20))
+    placed = {}
+    for clock, got, asked in clocks:        # those of the routed design come after them
+        placed.setdefault(clock, (float(got), float(asked)))
+    return min((pair for pair in placed.values() if pair[0] < least * pair[1]),
+               key=lambda pair: pair[0] / pair[1], default=None)
+
+
+def gets_nowhere(log):
+    """Whether the router, as the file ``log`` says, rips up for timing in vain: it has a wire for
+    all, but some connections stay too slow, or it needs more and more wires."""
+    text = _tail(log, 1 << 16)
+    overused = [int(count) for count in re.findall(r"iter=\d+ wires=\d+ overused=(\d+)", text)]
+    for_long = len(overused) >= PATIENCE and not any(overused[-PATIENCE:])
+    if for_long or "giving up" in text and overused[-1:] == [0]:
+        return True
+    if sum(count <= FEW for count in overused) >= OFTEN:
+        return True
+    since_best = overused[::-1].index(min(overused)) if overused else 0
+    return since_best >= DIVERGED and overused[-1] - min(overused) > DIVERGED_BY
+
+
+def _tail(log, size):
+    """The last ``size`` bytes of a log as text; nothing where there's none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - size))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def last_line(log):
+    """What a tool, any of ours, is at: the last whole line of its file ``log``."""
+    lines = _tail(log, 4096).split("\n")[:-1]
+    words = [line.removeprefix("Info:").strip() for line in lines]
+    return next(filter(None, reversed(words)), "")
