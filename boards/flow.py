@@ -149,7 +149,7 @@ def measure(report, mhz):
 # at 11,000 overused wires. There are no options for these; nextpnr reads settings from the netlist.
 # Small arrays fare better without: WRN-20-2 on the 25F (768 lanes) reached 100.0 MHz, not 99.4.
 SETTINGS = {"router2/currCongWeightMult": "6.0", "router2/histCongWeight": "2.5",
-            "router2/bbMargin/x": "4", "router2/bbMargin/y": "4"}
+            "router2/bbMargin/x": "8", "router2/bbMargin/y": "8"}
 
 CHANGE_NETLISTS = "netlist.py", "floorplan.py"
 QUIET = Quiet()

@@ -162,9 +162,8 @@ class HeadUnit(wiring.Component):
         score = self.scores.payload.score
         with m.If(adding):
             m.d.sync += score.eq(Mux(first, 0, score) + total)
-        m.d.comb += self.scores.payload.last.eq(class_last)
-        with m.If(last):
-            m.d.sync += self.scores.valid.eq(1)
+        with m.If(last):    # who takes the scores may be far from the count: they have their own
+            m.d.sync += [self.scores.valid.eq(1), self.scores.payload.last.eq(class_last)]
         with m.Elif(self.scores.ready):
             m.d.sync += self.scores.valid.eq(0)
         return m
