@@ -148,8 +148,8 @@ def measure(report, mhz):
 # behind every adder most are nearly critical: with its own numbers (2, 1 and 3) 6,144 lanes stay
 # at 11,000 overused wires. There are no options for these; nextpnr reads settings from the netlist.
 # Small arrays fare better without: WRN-20-2 on the 25F (768 lanes) reached 100.0 MHz, not 99.4.
-SETTINGS = {"router2/currCongWeightMult": "6.0", "router2/histCongWeight": "2.5",
-            "router2/bbMargin/x": "8", "router2/bbMargin/y": "8"}
+SETTINGS = {"router2/currCongWeightMult": "12.0", "router2/histCongWeight": "5.0",
+            "router2/bbMargin/x": "6", "router2/bbMargin/y": "6"}
 
 CHANGE_NETLISTS = "netlist.py", "floorplan.py"
 QUIET = Quiet()
