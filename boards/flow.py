@@ -148,8 +148,10 @@ def measure(report, mhz):
 # behind every adder most are nearly critical: with its own numbers (2, 1 and 3) 6,144 lanes stay
 # at 11,000 overused wires. There are no options for these; nextpnr reads settings from the netlist.
 # Small arrays fare better without: WRN-20-2 on the 25F (768 lanes) reached 100.0 MHz, not 99.4.
-SETTINGS = {"router2/currCongWeightMult": "12.0", "router2/histCongWeight": "5.0",
-            "router2/bbMargin/x": "6", "router2/bbMargin/y": "6"}
+# Twice these weights, and a margin of 6, leave fewer overused wires but a thousand slow connections
+# (WRN-20-2 and -4 at 100 MHz): what isn't critical takes detours until it is.
+SETTINGS = {"router2/currCongWeightMult": "6.0", "router2/histCongWeight": "2.5",
+            "router2/bbMargin/x": "4", "router2/bbMargin/y": "4"}
 
 CHANGE_NETLISTS = "netlist.py", "floorplan.py"
 QUIET = Quiet()
