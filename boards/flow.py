@@ -149,7 +149,7 @@ def measure(report, mhz):
 # at 11,000 overused wires. There are no options for these; nextpnr reads settings from the netlist.
 # Small arrays fare better without: WRN-20-2 on the 25F (768 lanes) reached 100.0 MHz, not 99.4.
 # Twice these weights, and a margin of 6, leave fewer overused wires but a thousand slow connections
-# (WRN-20-2 and -4 at 100 MHz): what isn't critical takes detours until it is.
+# (WRN-20-2 and -4 at 100 MHz), by detours.
 SETTINGS = {"router2/currCongWeightMult": "6.0", "router2/histCongWeight": "2.5",
             "router2/bbMargin/x": "4", "router2/bbMargin/y": "4"}
 
