@@ -144,9 +144,9 @@ def measure(report, mhz):
         **{name: cells[cell]["used"] for name, cell in CELLS.items()})
 
 
-# router2 weighs congestion by how uncritical a connection is, and in a pipeline with a register
-# behind every adder most are nearly critical: with its own numbers (2, 1 and 3) 6,144 lanes stay
-# at 11,000 overused wires. There are no options for these; nextpnr reads settings from the netlist.
+# router2 weighs congestion the less the more critical a connection is: with its own numbers (2, 1
+# and 3) 6,144 lanes stay at 11,000 overused wires. There are no options for these; nextpnr reads
+# settings from the netlist.
 # Small arrays fare better without: WRN-20-2 on the 25F (768 lanes) reached 100.0 MHz, not 99.4.
 # Twice these weights, and a margin of 6, leave fewer overused wires but a thousand slow connections
 # (WRN-20-2 and -4 at 100 MHz), by detours.

@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["DIVERGED", "DIVERGED_BY", "FEW", "OFTEN", "PATIENCE", "gets_nowhere", "last_line",
+__all__ = ["DIVERGED", "DIVERGED_BY", "OFTEN", "PATIENCE", "gets_nowhere", "last_line",
            "shortage", "too_slow", "utilisation"]
 
 WORDS = {"TRELLIS_COMB": "logic cells", "TRELLIS_FF": "flip-flops", "DP16KD": "block RAMs",
