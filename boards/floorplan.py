@@ -1,114 +1,81 @@
-"""Sites of block RAMs, chosen all at once.
+"""Sites of block RAMs, chosen before anything else is placed.
 
 nextpnr's static placer takes block RAMs to the nearest free site one by one, in the order of their
-names, and where a row fills up the late ones land far from their logic. In a large array that
-lengthens everything. It's placed twice, therefore: the first placement says where the logic
-wants to be, its block RAMs get the sites that cost least wire together, and the second one keeps
-them there.
+names, and where a row fills up the late ones land far from their logic. Nor does it get out of
+where it has begun: WRN-20-4's maps lay in three corners of the chip. So a coarse placement of the
+whole design, by clusters, chooses their sites, and the rest finds its place between them.
 """
 
-import re
-from collections import defaultdict
 from dataclasses import dataclass
 
-import numpy as np
+from .anneal import Floor, anneal
+from .cluster import clusters
 
 __all__ = ["BLOCK_RAM_SITES", "fix_block_rams", "place_block_rams"]
 
-# Nets with more sinks go everywhere: clocks, resets.
-BROADCAST = 300
-ROUNDS = 8
+CLUSTER = 100       # sites of a cluster: a few lanes of a dot product
+BIN = 7             # tiles of a bin's side: three clusters
+MOVES = 50_000      # of the annealing, for every object
+SEEDS = 1, 2        # of which the better one is taken
 
 
 @dataclass(frozen=True)
 class Sites:
-    """Rows of block RAMs of a device: groups of four every nine columns, two columns more in the
-    middle, behind ``left`` groups. As nextpnr-ecp5 0.11 places them; a test asks it."""
+    """A device of ``width`` by ``height`` tiles with rows of block RAMs: groups of four every nine
+    columns, two columns more in the middle, behind ``left`` groups. As nextpnr-ecp5 0.11 places
+    them; a test asks it."""
 
+    width: int
+    height: int
     rows: tuple
     groups: int
     left: int
 
+    @property
+    def columns(self):
+        """Where block RAMs are in every one of the rows."""
+        return tuple(4 + 9 * group + 2 * z + 2 * (group >= self.left)
+                     for group in range(self.groups) for z in range(4))
+
+    def bel(self, x, y):
+        """Name of the block RAM there."""
+        return f"X{x}/Y{y}/EBR{self.columns.index(x) % 4}"
+
     def all(self):
         """``[(x, y, name of the bel), ...]``."""
-        return [(x, y, f"X{x}/Y{y}/EBR{z}") for y in self.rows for group in range(self.groups)
-                for z in range(4) for x in [4 + 9 * group + 2 * z + 2 * (group >= self.left)]]
+        return [(x, y, self.bel(x, y)) for y in self.rows for x in self.columns]
+
+    @property
+    def floor(self):
+        """The :class:`.anneal.Floor`."""
+        return Floor(self.width, self.height, round(self.width / BIN), round(self.height / BIN),
+                     self.columns, self.rows)
 
 
-BLOCK_RAM_SITES = {"25f": Sites((25, 37), 7, 3), "45f": Sites((10, 34, 58), 9, 4),
-                   "85f": Sites((22, 46, 70, 82), 13, 7)}
+BLOCK_RAM_SITES = {"25f": Sites(72, 50, (25, 37), 7, 3),
+                   "45f": Sites(90, 71, (10, 34, 58), 9, 4),
+                   "85f": Sites(126, 95, (22, 46, 70, 82), 13, 7)}
 BLOCK_RAM_SITES["12f"] = BLOCK_RAM_SITES["25f"]
 
 
-def fix_block_rams(netlist, placed, top, device):
-    """Give the block RAMs of ``netlist`` sites (attribute ``BEL``) by a placement of it.
-
-    Parameters
-    ----------
-    netlist, placed : dict
-        Yosys' JSON, and what nextpnr writes of it with ``--write``.
-    top : str
-        Module.
-    device : str
-        Such as ``"85f"``.
-
-    Returns wire at the block RAMs before and after, in tiles.
-    """
-    bels, *wire = place_block_rams(placed["modules"][top], BLOCK_RAM_SITES[device].all())
+def fix_block_rams(module, device):
+    """Give the block RAMs of a ``module`` of Yosys' JSON the sites of :func:`place_block_rams`
+    (attribute ``BEL``) on ``device``, such as ``"85f"``; returns the wire."""
+    bels, wire = place_block_rams(module, BLOCK_RAM_SITES[device])
     for name, bel in bels.items():
-        netlist["modules"][top]["cells"][name].setdefault("attributes", {})["BEL"] = bel
+        module["cells"][name].setdefault("attributes", {})["BEL"] = bel
     return wire
 
 
-def place_block_rams(module, sites):
-    """Sites for the block RAMs of a placed ``module`` (nextpnr's JSON) with all else as it is.
+def place_block_rams(module, sites, moves=MOVES):
+    """Sites for all block RAMs of a ``module`` of Yosys' JSON.
 
-    Minimises half the bounding boxes' circumferences, in rounds: exactly (assignment problem) for
-    every block RAM with the others where the round before had them, while the sum falls.
-    Returns ``({name: bel}, wire before, wire after)``, wire in tiles of the nets at block RAMs.
+    Returns ``({name: bel}, wire)``, the wire between clusters in tiles.
     """
-    # SciPy is the builder's alone: nothing else needs it.
-    from scipy.optimize import linear_sum_assignment
-
-    at, rams = {}, []
-    for name, cell in module["cells"].items():
-        place = re.match(r"X(\d+)/Y(\d+)/", cell["attributes"].get("NEXTPNR_BEL", ""))
-        if place:
-            at[name] = np.array([int(place[1]), int(place[2])])
-            if cell["type"] == "DP16KD":
-                rams.append(name)
-    cells_of = defaultdict(set)
-    for name in at:
-        for bits in module["cells"][name]["connections"].values():
-            for bit in bits:
-                cells_of[bit].add(name)
-    nets_of = {ram: [] for ram in rams}
-    for bit, cells in cells_of.items():
-        if isinstance(bit, int) and 1 < len(cells) <= BROADCAST:
-            for ram in cells & nets_of.keys():
-                nets_of[ram].append(cells)
-    nets = list({id(cells): cells for found in nets_of.values() for cells in found}.values())
-    places = np.array([(x, y) for x, y, _ in sites])
-    names = {(x, y): bel for x, y, bel in sites}
-
-    def wire(at):
-        return sum(int(np.ptp([at[name] for name in cells], axis=0).sum()) for cells in nets)
-
-    def cost(ram):
-        """Wire of the block RAM's nets from each site."""
-        total = np.zeros(len(places), int)
-        for cells in nets_of[ram]:
-            others = [at[name] for name in cells if name != ram]
-            low, high = np.min(others, axis=0), np.max(others, axis=0)
-            total += (np.maximum(0, low - places) + np.maximum(0, places - high)).sum(axis=1)
-        return total
-
-    before = least = wire(at)
-    for _ in range(ROUNDS if rams else 0):
-        chosen = linear_sum_assignment(np.array([cost(ram) for ram in rams]))[1]
-        moved = {**at, **{ram: places[site] for ram, site in zip(rams, chosen)}}
-        after = wire(moved)
-        if after >= least:
-            break
-        at, least = moved, after
-    return {ram: names[tuple(at[ram].tolist())] for ram in rams}, before, least
+    found = clusters(module, CLUSTER)
+    if not found.block_rams:
+        return {}, 0
+    best = min(anneal(found, sites.floor, moves * len(found.sites), SEEDS),
+               key=lambda layout: layout.wire)
+    return {name: sites.bel(*map(int, best.at[k]))
+            for k, name in enumerate(found.block_rams)}, best.wire

@@ -153,7 +153,7 @@ def measure(report, mhz):
 SETTINGS = {"router2/currCongWeightMult": "6.0", "router2/histCongWeight": "2.5",
             "router2/bbMargin/x": "4", "router2/bbMargin/y": "4"}
 
-CHANGE_NETLISTS = "netlist.py", "floorplan.py"
+CHANGE_NETLISTS = "netlist.py", "floorplan.py", "cluster.py", "anneal.py"
 QUIET = Quiet()
 # nextpnr is asked for so much more than the clock that is needed: its router stops once it thinks
 # that all is fast enough, and the analysis afterwards has been a picosecond slower (87.49 of 87.5).
@@ -196,9 +196,9 @@ def run(plan, folder, mhz, step=QUIET, lanes=0, device=None, seeds=(1,)):
 
     ``mhz`` is the pipeline's clock, ``step`` a :class:`gen.steps.Steps`. Synthesis and placement of
     block RAMs aren't done again where the last run in this folder did the same.
-    Arrays of ``LARGE_ARRAY`` lanes and more get ``SETTINGS``, and are placed twice for the sake of
-    their block RAMs on ``device``, such as ``"85f"`` (:mod:`.floorplan`). Place and route runs with
-    each of ``seeds``, and the fastest result is kept.
+    Arrays of ``LARGE_ARRAY`` lanes and more get ``SETTINGS``, and block RAMs with fixed sites on
+    ``device``, such as ``"85f"`` (:mod:`.floorplan`). Place and route runs with each of ``seeds``,
+    and the fastest result is kept.
     Returns :class:`Measured`. The bitstream is ``folder/top.bit`` if timing was met, else
     ``folder/top.failed-timing.bit``; the logs are ``top.rpt`` (Yosys) and ``top.tim`` (nextpnr).
 
@@ -210,10 +210,10 @@ def run(plan, folder, mhz, step=QUIET, lanes=0, device=None, seeds=(1,)):
         The device is too small.
     """
     folder, large = Path(folder), lanes >= LARGE_ARRAY
-    if large and find_spec("scipy") is None:
-        raise FlowError("SciPy is needed to place an array of this size and isn't installed; "
-                        "run `pip install scipy`")
-    for stale in ("top.bit", "top.failed-timing.bit", "top.svf", "top.placed.json", *ROUTED):
+    if large and find_spec("numba") is None:
+        raise FlowError("Numba is needed to place an array of this size and isn't installed; "
+                        "run `pip install numba`")
+    for stale in ("top.bit", "top.failed-timing.bit", "top.svf", *ROUTED):
         (folder / stale).unlink(missing_ok=True)
     plan.extract(folder)
     for name, text in FILES.items():
@@ -223,7 +223,7 @@ def run(plan, folder, mhz, step=QUIET, lanes=0, device=None, seeds=(1,)):
     netlist.make("synthesis", step, lambda what: _synthesise(plan, folder, step, what, settings))
     if large:
         netlist.make("placement of block RAMs", step,
-                     lambda what: _fix_block_rams(plan, folder, step, what, device))
+                     lambda what: _fix_block_rams(folder, step, what, device))
     measured = _route(plan, folder, mhz, step, seeds)
     _call(plan, "ECPPACK", folder, step)
     if not measured.met:
@@ -330,22 +330,14 @@ def _fastest(found):
                default=None)
 
 
-def _fix_block_rams(plan, folder, step, what, device):
-    """Place the design and fix its block RAMs in the netlist where that placement wants them.
-
-    Always from the same seed: sites don't depend on which seeds were tried before.
-    """
-    placed = folder / "top.placed.json"
-    _call(plan, "NEXTPNR_ECP5", folder, step, what,
-          ("--seed", "1", "--no-route", "--write", placed.name))
-    try:
-        netlist = json.loads((folder / "top.json").read_text())
-        fix_block_rams(netlist, json.loads(placed.read_text()), "top", device)
-    except (ValueError, KeyError, OSError) as error:
-        raise FlowError(f"{placed} isn't a placement of {folder / 'top.json'} "
-                        f"({type(error).__name__}: {error})") from None
-    placed.unlink()     # as large as three netlists
-    (folder / "top.json").write_text(json.dumps(netlist))
+def _fix_block_rams(folder, step, what, device):
+    """Fix the block RAMs of the netlist on sites of ``device``."""
+    path = folder / "top.json"
+    with step(what) as say:
+        netlist = json.loads(path.read_text())
+        wire = fix_block_rams(netlist["modules"]["top"], device)
+        say(f"{wire:,} tiles of wire between clusters")
+        path.write_text(json.dumps(netlist))
 
 
 def _watch(command, folder, out, tick, hopeless):

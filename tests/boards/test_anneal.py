@@ -1,0 +1,56 @@
+"""Annealing finds the best places where all can be tried, and tells its wire."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from boards.anneal import Floor, anneal, wire
+from boards.cluster import Clusters
+
+pytest.importorskip("numba")
+FLOOR = Floor(40, 20, 2, 2, (4, 13, 31), (5, 15))       # bins' centres are 10 or 30, 5 or 15
+
+
+def best(clusters, floor, capacity):
+    """Least wire of all layouts whose bins aren't too full."""
+    rams, count = len(clusters.block_rams), len(clusters.sites)
+    sites = list(itertools.product(floor.xs, floor.ys))
+    bins = list(itertools.product((10, 30), (5, 15)))
+    return min(
+        wire(clusters.nets, np.array([*at_rams, *(bins[b] for b in chosen)]))
+        for at_rams in itertools.permutations(sites, rams)
+        for chosen in itertools.product(range(4), repeat=count - rams)
+        if all(sum(int(size) for size, b in zip(clusters.sites[rams:], chosen) if b == each)
+               <= capacity for each in range(4)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_layout_has_less_wire_than_the_best_of_eight(seed):
+    rng = np.random.default_rng(seed)
+    nets = {tuple(sorted(rng.choice(6, int(rng.integers(2, 4)), replace=False).tolist())):
+            int(rng.integers(1, 9)) for _ in range(9)}
+    clusters = Clusters(("a", "b"), np.array([0, 0, 10, 10, 10, 10]), nets)
+    layouts = anneal(clusters, FLOOR, 100_000, range(1, 9))
+    assert all(layout.overfull == 0 and layout.wire == wire(nets, layout.at)
+               for layout in layouts)
+    assert min(layout.wire for layout in layouts) == best(clusters, FLOOR, 10 * 1.25 + 1)
+
+
+def test_block_rams_get_a_site_each_and_every_move_is_drawn_from_the_seed():
+    clusters = Clusters(tuple("abcdef"), np.array([0] * 6 + [5] * 20),
+                        {(k % 6, 6 + k): 1 + k for k in range(20)})
+    one, other, again = anneal(clusters, FLOOR, 20_000, (1, 2, 1))
+    assert {tuple(at) for at in one.at[:6].tolist()} == set(
+        itertools.product(FLOOR.xs, FLOOR.ys))
+    assert {tuple(at) for at in one.at[6:].tolist()} <= set(itertools.product((10, 30), (5, 15)))
+    assert one.at.tolist() == again.at.tolist() != other.at.tolist()
+
+
+def test_it_tells_what_does_not_fit():
+    clusters = Clusters((), np.array([100, 1, 1, 1]), {(0, 1): 1})
+    [layout] = anneal(clusters, FLOOR, 1000)
+    assert layout.overfull == 100 - (103 * 1.25 / 4 // 1 + 1) + sum(
+        layout.at[k].tolist() == layout.at[0].tolist() for k in (1, 2, 3))
+    with pytest.raises(ValueError, match="Block RAMs must be at most 6 here, not 7"):
+        anneal(Clusters(tuple("abcdefg"), np.zeros(7, int), {}), FLOOR, 10)
