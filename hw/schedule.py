@@ -244,7 +244,7 @@ class LayerTable(wiring.Component):
     row : ``Out(StructLayout)``
         Fields of the current layer; those of the first after reset.
     advance : ``In(1)``
-        Go to the next layer, or from the last to the first; at most every other cycle.
+        Go to the next layer, or from the last to the first; at most every third cycle.
     """
 
     def __init__(self, schedule, columns):
@@ -260,11 +260,17 @@ class LayerTable(wiring.Component):
         m.submodules.table = table = memory.Memory(
             shape=self.layout, depth=len(self.rows), init=self.rows,
             attrs={"ram_style": "logic"})
-        port = table.read_port()
-        ahead = Signal(range(len(self.rows)), init=1 % len(self.rows))
-        row = Signal(self.layout, init=self.rows[0])
+        port, count = table.read_port(), len(self.rows)
+        # The row read next, and the one behind it: neither the sum nor what `advance` comes from is
+        # in the way of the table's logic.
+        ahead = Signal(range(count), init=1 % count)
+        behind = Signal(range(count), init=2 % count)
+        row, late = Signal(self.layout, init=self.rows[0]), Signal()
         m.d.comb += [self.row.eq(row), port.addr.eq(ahead)]
+        m.d.sync += late.eq(self.advance)
         with m.If(self.advance):
             m.d.sync += row.eq(port.data)
-            m.d.sync += ahead.eq(Mux(ahead == len(self.rows) - 1, 0, ahead + 1))
+        with m.If(late):
+            m.d.sync += [ahead.eq(behind),
+                         behind.eq(Mux(behind == count - 1, 0, behind + 1))]
         return m

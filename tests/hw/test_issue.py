@@ -157,6 +157,6 @@ def test_a_layer_table_goes_round():
             ctx.set(unit.advance, 1)
             await ctx.tick()
             ctx.set(unit.advance, 0)
-            await ctx.tick().repeat(int(rng.integers(1, 4)))
+            await ctx.tick().repeat(int(rng.integers(2, 5)))
     simulate(unit, bench)
     assert seen == [(y.rows, y.last) for y in schedule.layers] * 3
