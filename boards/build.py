@@ -19,6 +19,7 @@ from .pll import Pll
 from .protocol import BAUD
 from .record import record
 from .shell import Shell, Top
+from .tools import FlowError, TooLarge, versions
 from .uart import Uart
 from .ulx3s import Board
 from .weights import weight_source
@@ -81,15 +82,15 @@ def gateware(plan, top, platform):
 def build(folder, board, *, mhz=None, baud=BAUD, seeds=(1,), out=None, steps=None):
     """Make a bitstream for the build folder ``folder`` and write what it measured to its report.
 
-    ``out`` is where the files go, by default ``folder/board``; of several ``seeds`` of place and
-    route the fastest is kept. The netlist that a build before this one, broken off perhaps, has
-    left there is used again where it would be the same. Returns ``(flow.Measured, report)``; the
+    ``out`` is where the files go, by default ``folder/board``; all ``seeds`` are placed, the most
+    promising ones routed. What a build before this one, broken off perhaps, has left there is used
+    again where it would be the same. Returns ``(Measured, report)``; the
     bitstream is ``out/top.bit`` only if timing was met, and streamed weights lie beside it for the
     flash (:func:`boards.flash.flash_file`).
 
     Raises
     ------
-    gen.plan.PlanError, BuildError, flow.TooLarge, flow.FlowError
+    gen.plan.PlanError, BuildError, TooLarge, FlowError
     """
     folder, steps = Path(folder), steps or Quiet()
     out = Path(out) if out else folder / board.name
@@ -102,7 +103,7 @@ def build(folder, board, *, mhz=None, baud=BAUD, seeds=(1,), out=None, steps=Non
     try:
         platform = board.create()
     except ModuleNotFoundError:
-        raise flow.FlowError("amaranth-boards is needed to build a bitstream and isn't installed; "
+        raise FlowError("amaranth-boards is needed to build a bitstream and isn't installed; "
                              "run `pip install amaranth-boards`") from None
     out.mkdir(parents=True, exist_ok=True)
     revision = flow.revision()     # of now: half an hour later it may be another one
@@ -117,10 +118,10 @@ def build(folder, board, *, mhz=None, baud=BAUD, seeds=(1,), out=None, steps=Non
         folder, fmax_mhz=measured.fmax_mhz, comb=measured.comb, ff=measured.ff, ebr=measured.ebr,
         dsp=measured.dsp, provenance={"bitstream": {
             "board": board.name, "date": datetime.date.today().isoformat(),
-            "seed": measured.seed, "seeds": measured.tried,
+            "seed": measured.seed, "seeds": measured.tried, "placed": measured.placed,
             "clock_mhz": mhz or plan.clock_mhz, "target_mhz": measured.target_mhz,
             "timing_met": measured.met, "baud": baud,
-            "revision": revision, "tools": flow.versions()}})
+            "revision": revision, "tools": versions()}})
 
 
 def _seeds(text):
@@ -141,8 +142,8 @@ def _parser():
     parser.add_argument("--baud", type=int, default=BAUD,
                         help="bits/s of the serial line (default: %(default)s)")
     parser.add_argument("--seed", type=_seeds, default="1", metavar="N[,N...]",
-                        help="of place and route; another may meet timing, and of several the "
-                             "fastest bitstream is kept (default: %(default)s)")
+                        help="of place and route; of several, all are placed and the most "
+                             "promising ones routed until one meets timing (default: %(default)s)")
     parser.add_argument("--out", metavar="DIR", help="where the files go (default: BUILD/BOARD)")
     parser.add_argument("--record", action="store_true",
                         help="keep the report as boards/results/NETWORK-BOARD.json")
@@ -153,7 +154,7 @@ def main(arguments=None):
     """Run the command line; returns the exit code."""
     parser = _parser()
     return command_line(parser, lambda options: _build(parser, options), arguments,
-                   (flow.FlowError, ValueError))
+                   (FlowError, ValueError))
 
 
 def _build(parser, options):
@@ -161,7 +162,7 @@ def _build(parser, options):
     try:
         measured, _ = build(options.build, board, mhz=options.mhz, baud=options.baud,
                             seeds=options.seed, out=options.out, steps=Steps())
-    except flow.TooLarge as error:
+    except TooLarge as error:
         raise BuildError(f"too large for the {board.device}: {error}") from None
     out = Path(options.out or Path(options.build) / board.name)
     words = {"comb": "LUT sites", "ff": "flip-flops", "ebr": "block RAMs", "dsp": "multipliers"}

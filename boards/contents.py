@@ -14,8 +14,8 @@ import subprocess
 
 from hw.memory import SOURCE, Ram
 
-from .flow import FlowError, tool
 from .shapes import FILES, shape_commands
+from .tools import FlowError, tool
 
 __all__ = ["SwapError", "block_rams", "swapped"]
 

@@ -2,8 +2,8 @@
 
 import re
 
-__all__ = ["DIVERGED", "DIVERGED_BY", "OFTEN", "PATIENCE", "gets_nowhere", "last_line",
-           "shortage", "too_slow", "utilisation"]
+__all__ = ["DIVERGED", "DIVERGED_BY", "OFTEN", "PATIENCE", "estimates", "gets_nowhere", "last_line",
+           "shortage", "utilisation"]
 
 WORDS = {"TRELLIS_COMB": "logic cells", "TRELLIS_FF": "flip-flops", "DP16KD": "block RAMs",
          "MULT18X18D": "multipliers", "TRELLIS_IO": "pins", "EHXPLLL": "PLLs",
@@ -34,16 +34,11 @@ def shortage(log):
     return "the design needs " + ", ".join(short) if short else None
 
 
-def too_slow(log, least):
-    """``(estimate, asked)`` in MHz of the clock that's farthest below the share ``least`` of what
-    it was asked for, as the file ``log`` says once all is placed, or ``None``."""
+def estimates(log):
+    """``{clock: (estimate, asked)}`` in MHz, as the file ``log`` says once all is placed."""
     clocks = re.findall(r"Max frequency for clock\s+'(.*)':\s+([\d.]+) MHz \(\w+ at ([\d.]+) MHz\)",
                         _tail(log, 1 << 20))
-    placed = {}
-    for clock, got, asked in clocks:        # those of the routed design come after them
-        placed.setdefault(clock, (float(got), float(asked)))
-    return min((pair for pair in placed.values() if pair[0] < least * pair[1]),
-               key=lambda pair: pair[0] / pair[1], default=None)
+    return {clock: (float(got), float(asked)) for clock, got, asked in clocks}
 
 
 def gets_nowhere(log):

@@ -22,6 +22,7 @@ from .build import BuildError, design, gateware
 from .contents import SwapError, block_rams, swapped
 from .flash import flash_file
 from .options import add_build_and_board
+from .tools import FlowError
 from .ulx3s import Board
 
 __all__ = ["main", "swap"]
@@ -54,7 +55,7 @@ def swap(folder, routed, board, steps=None):
 
     Raises
     ------
-    gen.plan.PlanError, BuildError, SwapError, flow.FlowError
+    gen.plan.PlanError, BuildError, SwapError, FlowError
     """
     folder, routed, steps = Path(folder), Path(routed), steps or Quiet()
     new, old = Plan.load(folder), Plan.load(routed)
@@ -123,7 +124,7 @@ def _parser():
 
 def main(arguments=None):
     """Run the command line; returns the exit code."""
-    return command_line(_parser(), _swap, arguments, (flow.FlowError, ValueError))
+    return command_line(_parser(), _swap, arguments, (FlowError, ValueError))
 
 
 def _swap(options):

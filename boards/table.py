@@ -66,10 +66,11 @@ def _work(report):
 
 
 def _seeds(made):
-    """The seed, and what others gave."""
-    tried = made.get("seeds", {})
+    """The seed, and what others gave, or were estimated at where they weren't routed."""
+    tried, placed = made.get("seeds", {}), made.get("placed", {})
     others = [f"{seed}: {fmax or 'not routed'}" for seed, fmax in tried.items()
               if int(seed) != made["seed"]]
+    others += [f"{seed}: placed, {fmax:g}" for seed, fmax in placed.items() if seed not in tried]
     return f"{made['seed']}" + (f" ({', '.join(others)})" if others else "")
 
 

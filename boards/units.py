@@ -13,9 +13,9 @@ from pathlib import Path
 from gen.cli import command_line
 from gen.plan import Plan
 
-from .flow import CELLS
 from .netlist import OPEN, read_top, users_of_nets
 from .options import add_build_and_board
+from .place_route import CELLS
 from .ulx3s import Board
 
 __all__ = ["main", "unit_sites"]

@@ -9,7 +9,7 @@ import pytest
 
 from boards.cluster import clusters
 from boards.floorplan import BLOCK_RAM_SITES, fix_block_rams, place_block_rams
-from boards.flow import tool
+from boards.tools import tool
 from gen.device import DEVICES
 from tests.hw.tools import yosys
 

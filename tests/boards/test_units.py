@@ -4,9 +4,9 @@ import subprocess
 
 import pytest
 
-from boards.flow import FlowError, tool
 from boards.netlist import NetlistError, open_chains, prepare, read_top
 from boards.nextpnr_log import utilisation
+from boards.tools import FlowError, tool
 from boards.units import main, unit_sites
 from tests.hw.tools import yosys
 

@@ -3,7 +3,7 @@
 import re
 import subprocess
 
-from boards.flow import tool
+from boards.tools import tool
 
 __all__ = ["CELLS", "YosysFailed", "proves", "yosys"]
 

@@ -1,0 +1,217 @@
+"""Place and route by nextpnr: every seed is placed, the most promising placements are routed.
+
+Two runs of nextpnr, since placements of one netlist differ by a quarter in speed (93 to 120 MHz for
+WRN-20-4 on the 85F), tell after a third of the time what they're worth, and the router may have to
+begin twice from one.
+"""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from .nextpnr_log import estimates, gets_nowhere
+from .tools import FlowError, run_tool
+
+__all__ = ["CELLS", "MARGIN", "RIPUP", "ROUTED", "Measured", "measure", "place_and_route"]
+
+CELLS = {"comb": "TRELLIS_COMB", "ff": "TRELLIS_FF", "ebr": "DP16KD", "dsp": "MULT18X18D"}
+# nextpnr is asked for so much more than the clock that is needed: its router stops once it thinks
+# that all is fast enough, and the analysis afterwards has been a picosecond slower (87.49 of 87.5).
+MARGIN = 1.005
+RIPUP = "--tmg-ripup"
+# Its router isn't begun where the placement's estimate is below this share of a clock: it made 141
+# MHz of 118, and never more. WRN-20-4 stood at 69 of 100, for a single path.
+ROUTABLE = 0.8
+ROUTED = "top.config", "top.report.json", "top.tim"     # nextpnr's files
+OF_ROUTING = "--report", "--textcfg"                    # options that placement has no use for
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What place and route made of a design.
+
+    ``fmax_mhz`` is that of the pipeline's clock, ``target_mhz`` what was asked of it; ``missed``
+    has both for every clock, this or another, that doesn't do what was asked. ``comb``, ``ff``,
+    ``ebr`` and ``dsp`` are cells used; ``available`` has the device's totals under the same names.
+    ``seed`` is nextpnr's, the best one of those in ``tried``: ``{seed: fmax_mhz}``, with ``None``
+    where it found no way to route; ``placed`` is what was estimated after placement, ``{seed:
+    fmax_mhz}``, also of seeds that weren't routed.
+    """
+
+    fmax_mhz: float
+    target_mhz: float
+    comb: int
+    ff: int
+    ebr: int
+    dsp: int
+    available: dict = field(default_factory=dict)
+    missed: tuple = ()
+    seed: int = 1
+    tried: dict = field(default_factory=dict)
+    placed: dict = field(default_factory=dict)
+
+    @property
+    def met(self):
+        """Whether the design runs at the clocks that were asked for."""
+        return not self.missed
+
+
+def measure(report, mhz):
+    """:class:`Measured` from nextpnr's JSON report; ``mhz`` is the pipeline's clock, and there may
+    be others. All were asked for with ``MARGIN``."""
+    cells = report["utilization"]
+    clocks = [(clock["achieved"], clock["constraint"] / MARGIN)
+              for clock in report["fmax"].values()]
+    if not clocks:
+        raise FlowError("nextpnr reported no clock: is the design empty?")
+    clocks = [(got, mhz if _same(wanted, mhz) else wanted) for got, wanted in clocks]
+    ours = [(got, wanted) for got, wanted in clocks if wanted == mhz]
+    if not ours:
+        raise FlowError(f"nextpnr reported no clock of {mhz:g} MHz, only "
+                        f"{', '.join(f'{wanted:.5g}' for _, wanted in clocks)}")
+    worst, target = min(ours)
+    return Measured(
+        fmax_mhz=round(worst, 2), target_mhz=round(target, 2),
+        missed=tuple((round(got, 2), round(wanted, 2)) for got, wanted in clocks
+                     if got < wanted - 0.005),
+        available={name: cells[cell]["available"] for name, cell in CELLS.items()},
+        **{name: cells[cell]["used"] for name, cell in CELLS.items()})
+
+
+def _same(wanted, mhz):
+    """Whether a clock that nextpnr was asked for, rounded in its log, is one of ``mhz``."""
+    return abs(wanted - mhz) < 0.1
+
+
+@dataclass(frozen=True)
+class _Placement:
+    """A placed netlist and its log, and what is estimated of its clocks: ``{clock: (MHz, MHz asked
+    for)}``."""
+
+    seed: int
+    netlist: Path
+    log: Path
+    clocks: dict
+
+    @property
+    def headroom(self):
+        """Share of what was asked for that the worst clock has."""
+        return min((got / asked for got, asked in self.clocks.values()), default=0)
+
+    def fmax(self, mhz):
+        """Estimate in MHz of the pipeline's clock, which is to be ``mhz``; ``None`` where the log
+        has none."""
+        return min((got for got, asked in self.clocks.values()
+                    if _same(asked / MARGIN, mhz)), default=None)
+
+
+def place_and_route(plan, folder, mhz, step, seeds, made):
+    """Place with each of ``seeds`` and route, the best placement first, until one does what was
+    asked for.
+
+    ``plan``, ``folder``, ``mhz`` and ``step`` are those of :func:`.flow.run`, ``made`` the
+    netlist's :class:`.flow.Made`, which remembers placements. Returns :class:`Measured`; nextpnr's
+    files of the best result are left in ``folder``.
+
+    Raises
+    ------
+    FlowError
+        nextpnr failed with every seed.
+    TooLarge
+    """
+    placements, failed = [], None
+    for seed in seeds:
+        try:
+            placements.append(_place(plan, folder, step, seed, made))
+        except FlowError as error:
+            failed = error
+    found = {}
+    with TemporaryDirectory(prefix=".best-", dir=folder) as best:
+        for each in sorted(placements, key=lambda each: -each.headroom):
+            try:
+                _route(plan, folder, step, each)
+            except FlowError as error:
+                found[each.seed], failed = None, error
+                continue
+            found[each.seed] = measure(json.loads((folder / "top.report.json").read_text()), mhz)
+            if found[each.seed] is _fastest(found):
+                for name in ROUTED:
+                    (folder / name).replace(Path(best) / name)
+            if found[each.seed].met:
+                break
+        fastest = _fastest(found)
+        if fastest is None:
+            raise failed
+        for name in ROUTED:
+            (Path(best) / name).replace(folder / name)
+    return replace(fastest, seed=next(seed for seed in found if found[seed] is fastest),
+                   tried={seed: each and each.fmax_mhz for seed, each in found.items()},
+                   placed={each.seed: each.fmax(mhz) for each in placements})
+
+
+def _place(plan, folder, step, seed, made):
+    """:class:`_Placement` of the netlist with ``seed``."""
+    netlist, log = f"placed-{seed}.json", f"placed-{seed}.tim"
+
+    def options(of_script):
+        kept = _without(of_script, RIPUP, with_values=OF_ROUTING)
+        return [*({"top.tim": log}.get(word, word) for word in kept), "--no-route",
+                "--write", f"{netlist}.part", "--seed", str(seed)]
+
+    def place(what):
+        run_tool(plan, "nextpnr-ecp5", folder, step, what, log, options)
+        (folder / f"{netlist}.part").replace(folder / netlist)
+    made.keep(f"placement with seed {seed}", step, place, folder / netlist)
+    return _Placement(seed, folder / netlist, folder / log, estimates(folder / log))
+
+
+def _route(plan, folder, step, placement):
+    """Route, without ripping up for timing where the router gets nowhere with it."""
+    for got, asked in placement.clocks.values():
+        if got < ROUTABLE * asked / MARGIN:
+            raise FlowError(f"the placement with seed {placement.seed} is estimated at {got:g} MHz "
+                            f"where {asked / MARGIN:.5g} are needed, too far to be routed; try "
+                            f"another --seed, or a slower clock")
+    what = f"routing of seed {placement.seed}"
+    try:
+        _route_once(plan, folder, step, placement, what, gets_nowhere)
+    except FlowError:
+        if not gets_nowhere(folder / "top.tim"):
+            raise
+        _route_once(plan, folder, step, placement, f"{what} without ripping up for timing",
+                    without=(RIPUP,))
+
+
+def _route_once(plan, folder, step, placement, what, hopeless=None, without=()):
+    """One run of nextpnr's router; ``top.lpf`` with the clocks that it derives itself only while it
+    packs is ``routed.lpf``. Their MHz in its log are rounded to two decimals."""
+    clocks = "".join(f'FREQUENCY NET "{clock}" {asked + 0.005:.3f} MHZ;\n'
+                     for clock, (_, asked) in placement.clocks.items())
+    (folder / "routed.lpf").write_text((folder / "top.lpf").read_text() + clocks)
+
+    def options(of_script):
+        names = {"top.json": placement.netlist.name, "top.lpf": "routed.lpf"}
+        return [*(names.get(word, word) for word in _without(of_script, *without)),
+                "--no-pack", "--no-place"]
+    run_tool(plan, "nextpnr-ecp5", folder, step, what, "top.tim", options, hopeless)
+
+
+def _without(options, *flags, with_values=()):
+    """``options`` of a command but for ``flags`` and those that are followed by a value."""
+    kept, words = [], iter(options)
+    for word in words:
+        if word in with_values:
+            next(words)
+        elif word not in flags:
+            kept.append(word)
+    return kept
+
+
+def _fastest(found):
+    """The best :class:`Measured` of several, the first one of equals; ``None`` where there's none.
+
+    One that meets its clocks goes before one that doesn't.
+    """
+    return max(filter(None, found.values()), key=lambda each: (each.met, each.fmax_mhz),
+               default=None)
