@@ -1,7 +1,7 @@
 """Place and route by nextpnr: every seed is placed, the most promising placements are routed.
 
 Two runs of nextpnr, since placements of one netlist differ by a quarter in speed (93 to 120 MHz for
-WRN-20-4 on the 85F), tell after a third of the time what they're worth, and the router may have to
+WRN-20-4 on the 85F), tell after half of the time what they're worth, and the router may have to
 begin twice from one.
 """
 
