@@ -186,7 +186,7 @@ def _route(plan, folder, step, placement):
 def _route_once(plan, folder, step, placement, what, hopeless=None, without=()):
     """One run of nextpnr's router; ``top.lpf`` with the clocks that it derives itself only while it
     packs is ``routed.lpf``. Their MHz in its log are rounded to two decimals."""
-    clocks = "".join(f'FREQUENCY NET "{clock}" {asked + 0.005:.3f} MHZ;\n'
+    clocks = "".join(f'\nFREQUENCY NET "{clock}" {asked + 0.005:.3f} MHZ;'
                      for clock, (_, asked) in placement.clocks.items())
     (folder / "routed.lpf").write_text((folder / "top.lpf").read_text() + clocks)
 
