@@ -70,7 +70,8 @@ def _seeds(made):
     tried, placed = made.get("seeds", {}), made.get("placed", {})
     others = [f"{seed}: {fmax or 'not routed'}" for seed, fmax in tried.items()
               if int(seed) != made["seed"]]
-    others += [f"{seed}: placed, {fmax:g}" for seed, fmax in placed.items() if seed not in tried]
+    others += [f"{seed}: placed, {fmax:g}" for seed, fmax in placed.items()
+               if fmax and seed not in tried]
     return f"{made['seed']}" + (f" ({', '.join(others)})" if others else "")
 
 

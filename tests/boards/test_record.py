@@ -14,6 +14,7 @@ from tests.boards import tiny
 ROOT = Path(__file__).parents[2]
 READMES = ROOT / "README.md", ROOT / "boards" / "results" / "README.md"
 MADE = {"board": "ulx3s-25f", "date": "2026-01-02", "seed": 3, "seeds": {"1": 99.5, "3": 104.5},
+        "placed": {"1": 112.5, "2": 98.25, "3": 111.0, "4": None},
         "clock_mhz": 100.0, "target_mhz": 100, "timing_met": True, "baud": 2_000_000, "tools": {}}
 MARKED = "a\n{}\nold\n{}\nb\n{}\nolder\n{}\nc\n".format(*marks("routed"), *marks("simulated"))
 
@@ -93,7 +94,7 @@ def test_each_design_is_in_the_table_of_what_was_done_with_it(folder, results):
     # 765,120 multiply-accumulates: 27 * 16 * 64 of the stem, (2 + 1.5 + 1.5) * 16 * 16 * 9 * 64 of
     # the blocks, 64 * 3 of the head.
     assert "| 5,000 | 104.5 MHz | **20,900** | 16 (32.0) | 57 us | 500 (" in row
-    assert f"| 3 (1: 99.5), 2026-01-02 | `{tiny.plan().options}` |" in row
+    assert f"| 3 (1: 99.5, 2: placed, 98.25), 2026-01-02 | `{tiny.plan().options}` |" in row
     row = short_table(results).split("\n")[2]
     assert row.startswith("| WRN-8-1 | ulx3s-25f | random weights | **20,900** | 57 us | 104.5 MHz")
     assert row.endswith("| 500 (2%) | 20 (36%) |")      # of 24,288 and 56
