@@ -60,7 +60,9 @@ class Crossing(wiring.Component):
         # Slots come back in order: if one is free, so are those before it. Words come from afar, so
         # there's a register, and one word more that isn't in its slot yet.
         w_slot, far = Signal(range(count)), Signal(range(count), init=self.ahead + 1)
-        m.d.memory += self.room.eq(~(filled ^ emptied_there).bit_select(far, 1))
+        # A cycle late, but a slot so far ahead can only have become free meanwhile.
+        free = Signal(count)
+        m.d.memory += [free.eq(~(filled ^ emptied_there)), self.room.eq(free.bit_select(far, 1))]
         valid, word = Signal(), Signal(self.width, reset_less=True)
         m.d.memory += [valid.eq(self.w.valid), word.eq(self.w.payload)]
         m.d.comb += [write.addr.eq(w_slot), write.data.eq(word), write.en.eq(valid)]
