@@ -1,9 +1,10 @@
 """Simulated annealing of clusters and block RAMs over a device.
 
-Wire is half the circumference of every net's bounding box. Clusters lie in bins that hold a share
-of the sites each, block RAMs on their sites. A move takes an object somewhere else, and what's
-there to the place that gets free (Kirkpatrick et al., "Optimization by Simulated Annealing", 1983;
-Betz and Rose, "VPR", FPL 1997, for the window that shrinks).
+Wire is half the circumference of every net's bounding box, and what's beyond ``LONG`` costs more:
+that's in the way of a clock. Clusters lie in bins that hold a share of the sites each, block RAMs
+on their sites. A move takes an object somewhere else, and what's there to the place that gets free
+(Kirkpatrick et al., "Optimization by Simulated Annealing", 1983; Betz and Rose, "VPR", FPL 1997,
+for the window that shrinks).
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +13,14 @@ from functools import cache
 
 import numpy as np
 
-__all__ = ["Floor", "Layout", "anneal", "wire"]
+__all__ = ["Floor", "Layout", "anneal", "cost", "wire"]
 
 HOT = 20                # standard deviations of what a move changes at the start (VPR)
 COLD = 1 / 10_000       # of the temperature at the start, at the end
-TOO_FULL = 20           # tiles of wire that a site too many in a bin counts as
+TOO_FULL = 80           # tiles of wire that a site too many in a bin counts as
+# Tiles, and what one more costs. nextpnr reckons with 0.12 ns a tile: the slowest connections of
+# WRN-20-4 at 100 MHz, by a fifth, were the addresses of one block RAM that lay apart.
+LONG, LONG_COST = 45, 4
 SLACK = 1.25            # of what a bin would hold if all held the same
 NARROWEST = 0.1         # of the device, but a bin at least: how far a move goes at the end
 
@@ -36,18 +40,28 @@ class Floor:
 
 @dataclass(frozen=True)
 class Layout:
-    """``at`` int32[objects, 2], where each lies, in tiles; ``wire`` in tiles; ``overfull``: sites
-    that bins hold beyond their capacity."""
+    """``at`` int32[objects, 2], where each lies, in tiles; ``wire`` in tiles, and its ``cost``;
+    ``overfull``: sites that bins hold beyond their capacity."""
 
     at: np.ndarray
     wire: int
+    cost: int
     overfull: int
 
 
 def wire(nets, at):
     """Wire of ``nets``, ``{(object, ...): count}``, with objects ``at`` int[objects, 2]."""
-    return int(sum(count * np.ptp(at[list(members)], axis=0).sum()
-                   for members, count in nets.items()))
+    return int(sum(count * length for length, count in _lengths(nets, at)))
+
+
+def cost(nets, at):
+    """Cost of the same wire: ``LONG_COST`` for every tile beyond ``LONG``."""
+    return int(sum(count * (length + (LONG_COST - 1) * max(0, length - LONG))
+                   for length, count in _lengths(nets, at)))
+
+
+def _lengths(nets, at):
+    return ((np.ptp(at[list(members)], axis=0).sum(), count) for members, count in nets.items())
 
 
 def anneal(clusters, floor, moves, seeds=(1,)):
@@ -79,11 +93,12 @@ def anneal(clusters, floor, moves, seeds=(1,)):
         np.array(list(clusters.nets.values()), np.int64), nets, first_nets,
         np.array(floor.xs, np.int64), np.array(floor.ys, np.int64), x_of, y_of,
         floor.columns, floor.rows, floor.width, floor.height,
-        int(clusters.sites.sum() / bins * SLACK) + 1)
+        int(clusters.sites.sum() / bins * SLACK) + 1, LONG, LONG_COST, TOO_FULL)
     loop(*given, 0, np.uint64(1))       # compiled before there are threads
     with ThreadPoolExecutor(len(seeds)) as threads:     # it runs without the interpreter's lock
         found = list(threads.map(lambda seed: loop(*given, moves, np.uint64(seed)), seeds))
-    return [Layout(at, wire(clusters.nets, at), int(overfull)) for at, overfull in found]
+    return [Layout(at, wire(clusters.nets, at), cost(clusters.nets, at), int(overfull))
+            for at, overfull in found]
 
 
 def _flat(lists):
@@ -109,7 +124,7 @@ def _compiled():
         return ((x * np.uint64(0x2545F4914F6CDD1D)) >> np.uint64(11)) / 9007199254740992.0
 
     @njit
-    def cost_of(net, members, firsts, counts, at):
+    def cost_of(net, members, firsts, counts, at, long, long_cost):
         first = members[firsts[net]]
         left = right = at[first, 0]
         low = high = at[first, 1]
@@ -117,7 +132,8 @@ def _compiled():
             x, y = at[members[k], 0], at[members[k], 1]
             left, right = min(left, x), max(right, x)
             low, high = min(low, y), max(high, y)
-        return counts[net] * (right - left + high - low)
+        length = right - left + high - low
+        return counts[net] * (length + (long_cost - 1) * max(0, length - long))
 
     @njit
     def nearest(values, value, state):
@@ -129,7 +145,7 @@ def _compiled():
 
     @njit(nogil=True)
     def loop(rams, sites, members, firsts, counts, nets, first_nets, xs, ys, x_of, y_of,
-             columns, rows, width, height, capacity, moves, seed):
+             columns, rows, width, height, capacity, long, long_cost, too_full, moves, seed):
         objects, bins = len(sites), columns * rows
         state = np.array([seed * np.uint64(0x9E3779B97F4A7C15) + np.uint64(1)])
         at = np.zeros((objects, 2), np.int32)
@@ -158,7 +174,7 @@ def _compiled():
                 at[each, 0], at[each, 1] = x_of[b], y_of[b]
         cost = np.zeros(len(counts), np.int64)
         for net in range(len(counts)):
-            cost[net] = cost_of(net, members, firsts, counts, at)
+            cost[net] = cost_of(net, members, firsts, counts, at, long, long_cost)
 
         seen = np.full(len(counts), -1)
         fresh, fresh_cost = np.zeros(len(counts), np.int64), np.zeros(len(counts), np.int64)
@@ -195,7 +211,7 @@ def _compiled():
                 if held[new] and (load[new] + sites[one] > capacity or random(state) < 0.3):
                     other = inside[new, int(random(state) * held[new])]
                 more = sites[one] - (sites[other] if other >= 0 else 0)
-                change = TOO_FULL * float(
+                change = too_full * float(
                     max(0, load[old] - more - capacity) - max(0, load[old] - capacity)
                     + max(0, load[new] + more - capacity) - max(0, load[new] - capacity))
                 to_x, to_y = x_of[new], y_of[new]
@@ -213,7 +229,8 @@ def _compiled():
                         continue
                     seen[net] = move
                     fresh[touched] = net
-                    fresh_cost[touched] = cost_of(net, members, firsts, counts, at)
+                    fresh_cost[touched] = cost_of(net, members, firsts, counts, at, long,
+                                                  long_cost)
                     change += fresh_cost[touched] - cost[net]
                     touched += 1
             if move < 0:

@@ -76,6 +76,6 @@ def place_block_rams(module, sites, moves=MOVES):
     if not found.block_rams:
         return {}, 0
     best = min(anneal(found, sites.floor, moves * len(found.sites), SEEDS),
-               key=lambda layout: layout.wire)
+               key=lambda layout: layout.cost)
     return {name: sites.bel(*map(int, best.at[k]))
             for k, name in enumerate(found.block_rams)}, best.wire
