@@ -1,6 +1,9 @@
 import pytest
 
 from sim.verilator import ToolError, check_compiler, find
+from tests.boards.fake_tools import folder, tools
+
+__all__ = ["folder", "tools", "verilator"]
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import re
 import shutil
-import stat
 import subprocess
 import sys
 
@@ -13,7 +12,7 @@ from amaranth import *
 from amaranth.back import rtlil
 from amaranth.lib import data, fifo
 
-from boards import flow, place_route, swap
+from boards import flow, swap
 from boards import tools as open_tools
 from boards.build import BuildError, design, main
 from boards.floorplan import BLOCK_RAM_SITES
@@ -29,15 +28,10 @@ from boards.ulx3s import BOARDS, Board
 from gen import report
 from gen.package import Package
 from tests.boards import tiny
+from tests.boards.fake_tools import PLACE, command, script
 from tests.boards.standin import StandIn
 from tests.hw.tools import yosys
 
-REPORT = {"utilization": {"TRELLIS_COMB": {"used": 500, "available": 24288},
-                          "TRELLIS_FF": {"used": 400, "available": 24288},
-                          "DP16KD": {"used": 20, "available": 56},
-                          "MULT18X18D": {"used": 4, "available": 28}},
-          "fmax": {"$glbnet$clocks.pll_clk": {"achieved": 300.0, "constraint": 100.5},
-                   "clocks.clk": {"achieved": 104.567, "constraint": 100.5}}}
 PLACING = """\
 Info: Device utilisation:
 Info: \t          TRELLIS_IO:       7/    197     3%
@@ -45,74 +39,6 @@ Info: \t              DP16KD:     {}/     56   114%
 Info: \t        TRELLIS_COMB:   30000/  24288   123%
 ERROR: Unable to place cell 'x'
 """
-
-
-# What the placer is given, and what it does with it.
-LOG_AND_WRITE = """\
-for word in "$@"; do
-case $before in --log) log=$word;; --write) placed=$word;; --seed) seed=$word;; esac
-before=$word
-done
-"""
-ESTIMATES = """\
-cat > $log <<'END'
-Info: Max frequency for clock 'clocks.clk': {} MHz (FAIL at 100.50 MHz)
-Info: Max frequency for clock    'beside': 133.11 MHz (PASS at 12.00 MHz)
-END
-"""
-PLACE = ESTIMATES.format(104.5) + "cp top.json $placed\n"
-
-
-@pytest.fixture
-def folder(tmp_path):
-    tiny.save(tiny.plan(), tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def tools(tmp_path, monkeypatch):
-    """Stand-ins for Yosys, nextpnr and ecppack; a test may replace their scripts, that of nextpnr's
-    router and placer each."""
-    scripts = {"YOSYS": "echo synthesised > top.rpt; cp $(dirname $0)/fake.netlist top.json",
-               "NEXTPNR_ECP5": "cp fake.json top.report.json; touch top.tim top.config",
-               "ECPPACK": 'while [ "$1" != --bit ]; do shift; done; echo bits > "$2"; '
-                          "touch top.svf"}
-    there = tmp_path / "tools"
-    there.mkdir()
-    (there / "fake.netlist").write_text(
-        '{\n  "modules": {\n    "top": {\n      "ports": {},\n      "cells": {}\n    }\n  }\n}\n')
-
-    def write(variable, script, place=PLACE):
-        path = there / variable
-        if variable == "NEXTPNR_ECP5":      # which runs twice
-            script = f'case "$*" in *--no-route*)\n{LOG_AND_WRITE}{place};;\n*)\n{script};;\nesac'
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(path.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setenv(variable, str(path))
-
-    def says(fmax=104.567):
-        fields = json.loads(json.dumps(REPORT))
-        fields["fmax"]["clocks.clk"]["achieved"] = fmax
-        (there / "fake.json").write_text(json.dumps(fields))
-        write("NEXTPNR_ECP5", f"cp {there}/fake.json top.report.json; touch top.tim top.config")
-
-    # Amaranth writes Verilog with a Yosys of its own.
-    monkeypatch.setenv("AMARANTH_USE_YOSYS", "builtin")
-    for variable, script in scripts.items():
-        write(variable, script)
-    says()
-    write.says = says
-    return write
-
-
-def script(there, variable):
-    """What a stand-in does, ``"router"`` that for nextpnr's."""
-    text = (there / variable.replace("router", "NEXTPNR_ECP5")).read_text().split("\n", 1)[1]
-    return text.split("*)\n")[-1].removesuffix(";;\nesac\n") if variable == "router" else text
-
-
-def command(folder, *more):
-    return main(["--build", str(folder), "--board", "ulx3s-25f", *more])
 
 
 def test_a_bitstream_and_its_measures_are_written(folder, tools, capsys):
@@ -176,20 +102,6 @@ def test_more_is_asked_for_than_is_needed(folder, tools):
     assert report.read(folder)["provenance"]["bitstream"]["target_mhz"] == 100
 
 
-def test_every_clock_must_be_fast_enough_and_the_pipeline_s_is_reported():
-    def measured(**clocks):
-        return place_route.measure({**REPORT, "fmax": {
-            name: {"achieved": got, "constraint": wanted * place_route.MARGIN}
-            for name, (got, wanted) in clocks.items()}}, 100)
-
-    both = measured(memory=(133.34, 400 / 3), pipeline=(101.5, 100), lock=(300, 100))
-    assert both.met and (both.fmax_mhz, both.target_mhz) == (101.5, 100)
-    slow = measured(memory=(120.25, 400 / 3), pipeline=(101.5, 100))
-    assert not slow.met and slow.missed == ((120.25, 133.33),) and slow.fmax_mhz == 101.5
-    with pytest.raises(FlowError, match="no clock of 100 MHz, only 133.3"):
-        measured(memory=(140, 133.3))
-
-
 def test_a_memory_clock_that_the_plan_cannot_have_is_refused():
     board = Board.named("ulx3s-25f")
     plan = dataclasses.replace(tiny.plan(), weight_words=200, memory_mhz=400 / 3)
@@ -249,46 +161,6 @@ def test_a_failing_tool_names_its_log(folder, tools, capsys):
     assert "ERROR: syntax" in said and "synthesis failed with exit code 1, see " in said
 
 
-GIVEN_UP = """cat > top.tim <<'END'
-Info:     iter=998 wires=9 overused={0} overuse={0} resources=0 overused=0 overuse=0 tmgfail=1
-Info:     iter=999 wires=9 overused={0} overuse={0} resources=0 overused=0 overuse=0 tmgfail=1
-ERROR: giving up
-END
-exit 255"""
-
-
-def test_a_router_that_loops_for_timing_is_run_without_it(folder, tools, capsys):
-    """nextpnr ends with an error where ripping up doesn't meet the clock; the user wants to know
-    by how much."""
-    tools.says(fmax=98.5)
-    there = folder / "tools"
-    given_up = GIVEN_UP.format(0)
-    works = script(there, "router")
-    tools("NEXTPNR_ECP5",
-          f'case "$*" in *--tmg-ripup*)\n{given_up};; *)\n{works};; esac')
-    assert command(folder) == 1
-    said = capsys.readouterr()
-    assert "98.5 MHz reached of 100 asked for" in said.out + said.err
-    assert "routing of seed 1 without ripping up for timing" in said.out
-    assert (folder / "ulx3s-25f" / "top.failed-timing.bit").exists()
-
-
-def test_a_router_that_gains_nothing_any_more_is_stopped(folder, tools, capsys):
-    """It would go on for an hour: here for half a minute."""
-    tools.says(fmax=98.5)
-    works = script(folder / "tools", "router")
-    line = "Info: iter=$i wires=9 overused={} overuse=0 tmgfail=1"
-    goes_on = ("for i in $(seq 100); do echo " + line.format("1") + "; done > top.tim; "
-               f"for i in $(seq {PATIENCE}); do echo " + line.format("0")
-               + "; done >> top.tim; sleep 30; touch went-on; exit 255")
-    tools("NEXTPNR_ECP5", f'case "$*" in *--tmg-ripup*)\n{goes_on};; *)\n{works};; esac')
-    assert command(folder) == 1
-    said = capsys.readouterr()
-    assert "98.5 MHz reached of 100 asked for" in said.out + said.err
-    assert "routing of seed 1 without ripping up for timing" in said.out
-    assert not (folder / "ulx3s-25f" / "went-on").exists()
-
-
 MUCH = DIVERGED_BY + 5
 
 
@@ -306,125 +178,6 @@ def test_a_router_that_may_still_gain_is_not_stopped(counts, nowhere, tmp_path):
     log.write_text("".join(f"Info: iter={i} wires=9 overused={count} overuse=0\n"
                            for i, count in enumerate(counts)))
     assert gets_nowhere(log) == nowhere
-
-
-def test_a_placement_that_is_far_too_slow_is_not_routed(folder, tools, capsys):
-    tools("NEXTPNR_ECP5", "touch went-on; " + script(folder / "tools", "router"),
-          place=ESTIMATES.format(79.99) + "cp top.json $placed")
-    assert command(folder, "--seed", "3") == 1
-    assert ("the placement with seed 3 is estimated at 79.99 MHz where 100 are needed, too far to "
-            "be routed; try another --seed, or a slower clock") in capsys.readouterr().err
-    assert not (folder / "ulx3s-25f" / "went-on").exists()
-
-
-def test_a_router_that_finds_no_room_is_not_run_again(folder, tools, capsys):
-    tools("NEXTPNR_ECP5", "echo once >> runs; " + GIVEN_UP.format(3))
-    assert command(folder) == 1
-    assert "routing of seed 1 failed with exit code 255" in capsys.readouterr().err
-    assert (folder / "ulx3s-25f" / "runs").read_text() == "once\n"
-
-
-BY_SEED = "echo place $seed >> runs; " + ESTIMATES.replace("END\n", "E\n").replace(
-    "'END'", "E").format("$(cat {0}/$seed.estimate)") + "echo $seed > $placed"
-ROUTE_BY_SEED = """\
-while [ "$1" != --json ]; do shift; done
-seed=$(cat $2)
-echo route $seed >> runs; echo $seed > top.config; touch top.tim
-case $seed in {0}) exit 3;; esac
-cp {1}/$seed.json top.report.json"""
-
-
-def by_seed(folder, tools, fails="none", **clocks):
-    """Stand-ins that place and route ``clocks``, ``{seed: (estimate, fmax)}``."""
-    there = folder / "tools"
-    for seed, (estimate, fmax) in clocks.items():
-        seed = seed.strip("s")
-        (there / f"{seed}.estimate").write_text(f"{estimate}")
-        fields = json.loads(json.dumps(REPORT))
-        fields["fmax"]["clocks.clk"]["achieved"] = fmax
-        (there / f"{seed}.json").write_text(json.dumps(fields))
-    tools("NEXTPNR_ECP5", ROUTE_BY_SEED.format(fails, there), place=BY_SEED.format(there))
-
-    def runs():
-        return (folder / "ulx3s-25f" / "runs").read_text().splitlines()
-    return runs
-
-
-def test_the_best_placements_are_routed_until_one_meets_its_clocks(folder, tools, capsys):
-    runs = by_seed(folder, tools, "7", s2=(101, 99), s3=(110.5, 98), s7=(120, 0), s9=(104, 101.5),
-                   s11=(85, 130))
-    assert command(folder, "--seed", "2,3,11,7,9,3") == 0
-    assert runs() == [f"place {seed}" for seed in (2, 3, 11, 7, 9)] + [
-        f"route {seed}" for seed in (7, 3, 9)]
-    out = folder / "ulx3s-25f"
-    assert (out / "top.config").read_text() == "9\n"
-    assert json.loads((out / "top.report.json").read_text())["fmax"]["clocks.clk"][
-        "achieved"] == 101.5
-    made = report.read(folder)["provenance"]["bitstream"]
-    assert made["seed"] == 9
-    assert made["seeds"] == {"7": None, "3": 98, "9": 101.5}
-    assert made["placed"] == {"2": 101, "3": 110.5, "7": 120, "9": 104, "11": 85}
-    said = capsys.readouterr().out
-    assert "[6/9] placement with seed 7" in said and "[9/9] routing of seed 3" in said
-    assert not list(out.glob(".best*"))
-
-
-def test_a_clock_beside_the_pipeline_s_counts_as_much(folder, tools):
-    """What a placement is worth is what its worst clock has of what's asked for."""
-    runs = by_seed(folder, tools, s1=(104, 101), s2=(103, 102))
-    there = folder / "tools"
-    (there / "1.estimate").write_text(
-        "104 MHz (PASS at 100.50 MHz)\nInfo: Max frequency for clock 'memory': 99")
-    assert command(folder, "--seed", "1,2") == 0
-    assert runs()[2:] == ["route 2"]
-
-
-def test_the_fastest_of_several_that_miss_their_clock_is_kept(folder, tools):
-    by_seed(folder, tools, s1=(101, 97), s2=(103, 96))
-    assert command(folder, "--seed", "1,2") == 1
-    assert report.read(folder)["provenance"]["bitstream"]["seed"] == 1
-    assert (folder / "ulx3s-25f" / "top.config").read_text() == "1\n"
-
-
-def test_placements_are_kept_for_the_next_build(folder, tools, capsys):
-    """Even if the router fails, and others are asked for."""
-    runs = by_seed(folder, tools, "1|2", s1=(101, 0), s2=(103, 0), s3=(102, 102))
-    assert command(folder, "--seed", "1,2") == 1
-    assert command(folder, "--seed", "2,3") == 1 - 1
-    assert runs()[4:] == ["place 3", "route 2", "route 3"]
-    assert "[3/6] placement with seed 2: kept  0 s" in capsys.readouterr().out
-    (folder / "ulx3s-25f" / "placed-3.json").unlink()
-    assert command(folder, "--seed", "3") == 0
-    assert runs()[7:] == ["place 3", "route 3"]
-    # A new netlist has none yet.
-    (folder / "ulx3s-25f" / "top.json").unlink()
-    assert command(folder, "--seed", "3") == 0
-    assert runs()[9:] == ["place 3", "route 3"]
-    assert not list((folder / "ulx3s-25f").glob("placed-[12]*"))
-
-
-def test_a_placement_that_was_broken_off_is_none(folder, tools):
-    works = script(folder / "tools", "router")
-    tools("NEXTPNR_ECP5", works, place=PLACE + "exit 3")
-    assert command(folder) == 1
-    tools("NEXTPNR_ECP5", works)
-    assert command(folder) == 0
-
-
-def test_the_router_is_told_every_clock(folder, tools):
-    """nextpnr derives those behind the PLL only while it packs."""
-    tools("NEXTPNR_ECP5", "cp routed.lpf was.lpf; echo $* > options; "
-          + script(folder / "tools", "router"))
-    assert command(folder) == 0
-    out = folder / "ulx3s-25f"
-    before, told = (out / "top.lpf").read_text(), (out / "was.lpf").read_text()
-    assert told.startswith(before)
-    # What's there ends with a comment, and without the end of that line.
-    assert re.findall('^FREQUENCY NET "(.*)" ([0-9.]+) MHZ;$', told, re.M) == [
-        ("clocks.clk", "100.505"), ("beside", "12.005")]
-    options = (out / "options").read_text()
-    assert "--json placed-1.json --lpf routed.lpf" in options
-    assert options.endswith("--no-pack --no-place\n")
 
 
 def logged(there, tools):
@@ -484,20 +237,6 @@ def test_a_terminal_sees_what_a_tool_is_at(folder, tools, capsys, monkeypatch):
     assert command(folder) == 0
     said = capsys.readouterr().out
     assert "\r\x1b[K[4/5] routing of seed 1  1 s  iter=7 wires=5\r\x1b[K[4/5] routing" in said
-
-
-def test_a_seed_that_meets_its_clocks_goes_before_a_faster_one():
-    met = place_route.Measured(100.5, 100, 0, 0, 0, 0)
-    missed = dataclasses.replace(met, fmax_mhz=120, missed=((120, 133),))
-    assert place_route._fastest({1: missed, 2: met, 3: None}) is met
-    assert place_route._fastest({1: None}) is None
-
-
-def test_seeds_that_all_fail_are_a_failure(folder, tools, capsys):
-    by_seed(folder, tools, "*", s1=(101, 0), s2=(102, 0))
-    assert command(folder, "--seed", "1,2") == 1
-    assert "routing of seed 1 failed with exit code 3" in capsys.readouterr().err
-    assert (folder / "ulx3s-25f" / "top.tim").exists()
 
 
 def test_seeds_are_numbers(folder, capsys):
