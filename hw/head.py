@@ -126,6 +126,10 @@ class HeadUnit(wiring.Component):
         m.d.comb += self.rom.addr.eq(delayed(m, word, 1))
         negative = delayed(m, self.rom.data, 1)
         taken = far(m, self.scores.valid & self.scores.ready)
+        # A frame's last class waits for its score long enough to begin anew all over the unit.
+        anew = Signal()
+        with m.If(anew):
+            m.d.sync += [word.eq(0), scored.eq(1)]
         with m.FSM() as fsm:
             with m.State("SUM"):
                 m.d.sync += [word.eq(0), scored.eq(0)]
@@ -136,6 +140,8 @@ class HeadUnit(wiring.Component):
                 m.d.comb += [scoring.eq(1), issue.eq(1)]
                 count_up(m, k, class_end, self.slices)
                 m.d.sync += word.eq(word + 1)
+                with m.If(scored):
+                    m.d.sync += more.eq(0)
                 with m.If(class_end):
                     m.next = "SCORE"
             with m.State("SCORE"):
@@ -144,11 +150,10 @@ class HeadUnit(wiring.Component):
             with m.State("NEXT"):       # a cycle for what follows from it, all over the unit
                 count_up(m, j_class, class_last, y.classes)
                 m.next = "CLASS"
-                with m.If(class_last):
-                    m.d.sync += [word.eq(0), scored.eq(1), more.eq(0)]
-                    with m.If(~more):
-                        m.next = "SUM"
+                with m.If(class_last & ~more):
+                    m.next = "SUM"
         m.d.comb += self.free.eq(fsm.ongoing("SUM"))
+        m.d.sync += anew.eq(fsm.ongoing("SCORE") & class_last)
 
         adding, first, last = delayed(m, Cat(issue, issue & (k == 0), issue & class_end),
                                       _total_delay(channels), state=True)
