@@ -1,5 +1,5 @@
-"""Yosys' netlist made ready for nextpnr: registers moved into block RAMs and multipliers, carry
-chains with open ends, and settings added.
+"""Netlists made ready for nextpnr: registers moved into block RAMs and multipliers, carry chains
+with open ends, and settings added; before it routes, paths cut that no signal takes.
 
 From clock to output an ECP5 block RAM takes 5.6 ns, with its own output register 1 ns (speed
 grade 6, Project Trellis). Yosys doesn't use that register: it leaves the flip-flops behind the
@@ -9,18 +9,25 @@ memory in the fabric, where they cost wire too. Nor does it use a multiplier's, 
 nextpnr puts a cell of two LUT sites at the end of every carry chain whose last carry has a net,
 whoever takes it, and one at the beginning of those that a constant comes into: 4,096 sites of the
 6,144 lanes' 46,652.
+
+Its timing analysis takes a carry through every half of a chain, also through those that stop it
+(:mod:`hw.carry`): a chain of eight adders had 3 ns of paths that can't be, and two of them in a row
+the longest path of WRN-20-1's array, 84 MHz. Only while it packs does nextpnr need the nets between
+such a half and the next adder, to keep the chain together. From carry to carry an ECP5 has wires of
+metal, without a switch, so routing without those nets makes the same chain.
 """
 
 import json
 from collections import defaultdict
 from pathlib import Path
 
-__all__ = ["OPEN", "NetlistError", "open_chains", "prepare", "read_top", "use_output_registers",
-           "users_of_nets"]
+__all__ = ["OPEN", "NetlistError", "cut_stopped_carries", "open_chains", "prepare",
+           "prepare_placed", "read_top", "use_output_registers", "users_of_nets"]
 
 # A flip-flop that either can have: it loads at every rising edge and is never set.
 PLAIN = {"CEMUX": "1", "CLKMUX": "CLK", "REGSET": "RESET"}
 OPEN = ["x"]        # a pin without a net: nextpnr wants it there
+UNUSED = []         # the same as nextpnr writes it
 
 
 class NetlistError(ValueError):
@@ -55,15 +62,34 @@ def prepare(path, top, settings):
     NetlistError
         There's no such module.
     """
-    try:
-        netlist = json.loads(path.read_text())
-        module = netlist["modules"][top]
-    except (ValueError, KeyError, TypeError):
-        raise NetlistError(f"{path} isn't a netlist with a module {top}") from None
+    netlist, module = _read(path, top)
     use_output_registers(module)
     open_chains(module)
     module["settings"] = settings
     path.write_text(json.dumps(netlist))
+
+
+def prepare_placed(path, top):
+    """Rewrite the file ``path``, nextpnr's JSON once it has placed all (``--write``):
+    :func:`cut_stopped_carries` in its module ``top``.
+
+    Raises
+    ------
+    NetlistError
+        There's no such module.
+    """
+    netlist, module = _read(path, top)
+    cut_stopped_carries(module)
+    path.write_text(json.dumps(netlist))
+
+
+def _read(path, top):
+    """A JSON netlist and its module ``top``."""
+    try:
+        netlist = json.loads(path.read_text())
+        return netlist, netlist["modules"][top]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise NetlistError(f"{path} isn't a netlist with a module {top}") from None
 
 
 def use_output_registers(module):
@@ -165,6 +191,43 @@ def open_chains(module):
         if pins["COUT"] != OPEN and pins["COUT"][0] not in users:
             pins["COUT"], opened = OPEN, opened + 1
     return opened
+
+
+def cut_stopped_carries(module):
+    """Take the nets from the carry outputs of halves that stop the carry, those of INIT 0.
+
+    Such a half's carry is ``LUT4 ? CIN : LUT2``, 0 whatever comes in (Yosys
+    ``techlibs/ecp5/cells_sim.v``): a path through it is a false one.
+
+    Parameters
+    ----------
+    module : dict
+        A module of nextpnr's JSON netlist with all cells placed; changed in place.
+
+    Returns the number of nets removed.
+    """
+    users, gone = users_of_nets(module), set()
+    for cell in module["cells"].values():
+        if not _stops(cell) or not cell["connections"].get("FCO"):
+            continue
+        (net,) = cell["connections"]["FCO"]
+        if any(pin != "FCI" for _, pin in users[net]):
+            continue
+        cell["connections"]["FCO"] = UNUSED
+        for name, pin in users[net]:
+            module["cells"][name]["connections"][pin] = UNUSED
+        gone.add(net)
+    names = module.get("netnames", {})
+    for name in [name for name, net in names.items() if gone.intersection(net["bits"])]:
+        del names[name]
+    return len(gone)
+
+
+def _stops(cell):
+    """Whether a placed cell is a half of a carry chain whose carry is 0 whatever comes in."""
+    parameters = cell["parameters"]
+    return (cell["type"] == "TRELLIS_COMB" and parameters.get("MODE") == "CCU2"
+            and set(parameters["INITVAL"]) == {"0"})
 
 
 def users_of_nets(module):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from .netlist import NetlistError, prepare_placed
 from .nextpnr_log import estimates, gets_nowhere
 from .tools import FlowError, run_tool
 
@@ -160,8 +161,13 @@ def _place(plan, folder, step, seed, made):
                 "--write", f"{netlist}.part", "--seed", str(seed)]
 
     def place(what):
+        part = folder / f"{netlist}.part"
         run_tool(plan, "nextpnr-ecp5", folder, step, what, log, options)
-        (folder / f"{netlist}.part").replace(folder / netlist)
+        try:
+            prepare_placed(part, "top")
+        except NetlistError as error:
+            raise FlowError(str(error)) from None
+        part.replace(folder / netlist)
     made.keep(f"placement with seed {seed}", step, place, folder / netlist)
     return _Placement(seed, folder / netlist, folder / log, estimates(folder / log))
 
