@@ -29,6 +29,9 @@ CLOCKS = {"CLK", "CLKA", "CLKB", "WCK"}
 # Of LUT RAM: they don't reach its output in a cycle.
 WRITES = {"DI", "WRE", "WCK", "WAD", "WD", *(f"WAD{k}" for k in range(4))}
 RAMS = {"TRELLIS_DPR16X4", "TRELLIS_COMB"}
+# Inputs of a CCU2C's lower half: a half whose INIT is 0 stops the carry (hw.carry).
+LOWER = {"CIN", "A0", "B0", "C0", "D0"}
+UPPER = {"A1", "B1", "C1", "D1"}
 MULTIPLEXED = {"M", "F1", "FXA", "FXB"}         # inputs behind the LUT, of an output OFX alone
 WITHIN = {"CIN", "FCI", "FXA", "FXB"}           # inputs that a neighbour reaches without a wire
 
@@ -108,7 +111,8 @@ class _Netlist:
         if cell is None or self.kind(cell) not in THROUGH:
             return []
         without = (WRITES if self.kind(cell) in RAMS else set()) | (
-            MULTIPLEXED if self.port[bit] in ("F", "FCO") else set())
+            MULTIPLEXED if self.port[bit] in ("F", "FCO") else set()) | (
+            _stopped(self.cells[cell], self.port[bit]))
         return [(port, bit) for port, bit in self.inputs[cell] if port not in without]
 
     def wire_ns(self, bit, cell, port):
@@ -136,6 +140,15 @@ class _Netlist:
                 if at > ns[bit]:
                     ns[bit], before[bit] = at, source
         return ns, before
+
+
+def _stopped(cell, port):
+    """Inputs of a carry cell from which no signal comes to its output ``port``."""
+    lower, upper = (half in cell.get("parameters", {}) and not int(cell["parameters"][half], 2)
+                    for half in ("INIT0", "INIT1"))
+    if port == "COUT" and upper:
+        return LOWER | UPPER
+    return LOWER if lower and port in ("COUT", "S1") else set()
 
 
 def longest_paths(module, count):

@@ -45,8 +45,8 @@ class CarryChain:
 
         Returns the sum as a ``Signal``, one bit longer than the inputs where ``carry``. Adders
         added ``first`` lie before the others, for sums that another adder takes in the same cycle:
-        nextpnr's timing knows nothing of halves that stop the carry, so for it a sum comes after
-        all that lies before it in the chain.
+        while it places, nextpnr knows nothing of halves that stop the carry, so for it a sum comes
+        after all that lies before it in the chain (:func:`boards.netlist.cut_stopped_carries`).
         """
         total = Signal(len(a) + carry)
         (self.first if first else self.rest).append((init, list(zip(a, b, c, d)), total, carry))

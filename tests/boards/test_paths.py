@@ -53,6 +53,25 @@ def test_a_carry_is_faster_than_a_wire():
     assert ns("CIN") < ns("A0")
 
 
+@pytest.mark.parametrize("one,two,through", [
+    ({}, {}, True),
+    ({"INIT1": "0000000000000000"}, {}, False),             # the carry from A0 ends behind it
+    ({"INIT0": "0000000000000000"}, {}, False),
+    ({"INIT0": "0000000000000001"}, {}, True),              # a carry may come of it
+    ({}, {"INIT0": "0000000000000000"}, False),
+    ({}, {"INIT1": "0000000000000000"}, True),              # S1 is the carry of the lower half
+])
+def test_no_path_goes_through_a_half_that_stops_the_carry(one, two, through):
+    adds = {"INIT0": "0110100110010110", "INIT1": "0110100110010110"}
+    cells = design(
+        start=cell("TRELLIS_FF", CLK=9, DI="0", Q=1),
+        one=cell("CCU2C", A0=1, COUT=2) | {"parameters": adds | one},
+        two=cell("CCU2C", ("S1",), CIN=2, S1=3) | {"parameters": adds | two},
+        end=cell("TRELLIS_FF", CLK=9, DI=3, Q=4))
+    (path,) = longest_paths(cells, 1)
+    assert (path.nets[0].driver == "TRELLIS_FF") == through
+
+
 def test_what_is_written_to_lut_ram_does_not_come_out_in_that_cycle():
     def path(port):
         return longest_paths(design(
