@@ -2,8 +2,8 @@
 
 import re
 
-__all__ = ["DIVERGED", "DIVERGED_BY", "OFTEN", "PATIENCE", "estimates", "gets_nowhere", "last_line",
-           "shortage", "utilisation"]
+__all__ = ["DIVERGED", "DIVERGED_BY", "FEW", "OFTEN", "PATIENCE", "estimates", "gets_nowhere",
+           "last_line", "shortage", "utilisation"]
 
 WORDS = {"TRELLIS_COMB": "logic cells", "TRELLIS_FF": "flip-flops", "DP16KD": "block RAMs",
          "MULT18X18D": "multipliers", "TRELLIS_IO": "pins", "EHXPLLL": "PLLs",
@@ -16,8 +16,10 @@ PATIENCE = 40
 # With a few overused wires it goes on as long: WRN-20-2 on the 25F had none to five of them and a
 # thousand slow connections through 289 iterations. WRN-20-4 was routed after some 50 such ones.
 FEW, OFTEN = 50, 150
-# It's also stopped so many iterations after its best one where it has got this far from that again:
-# WRN-20-4's had 1,834 overused wires after nine and 15,412 after thirty, and went on.
+# It's also stopped so many iterations after its best one where that had more than a few, or where
+# it has got this far from it again: WRN-20-4's had 1,834 overused wires after nine and 15,412 after
+# thirty, and went on; another one 2,757 after eight and 3,028 after eleven. Designs that were
+# routed had every other iteration better than all before.
 DIVERGED, DIVERGED_BY = 15, 2000
 
 
@@ -52,7 +54,8 @@ def gets_nowhere(log):
     if sum(count <= FEW for count in overused) >= OFTEN:
         return True
     since_best = overused[::-1].index(min(overused)) if overused else 0
-    return since_best >= DIVERGED and overused[-1] - min(overused) > DIVERGED_BY
+    return since_best >= DIVERGED and (
+        min(overused) > FEW or overused[-1] - min(overused) > DIVERGED_BY)
 
 
 def _tail(log, size):

@@ -186,7 +186,7 @@ def _route(plan, folder, step, placement):
         if not gets_nowhere(folder / "top.tim"):
             raise
         _route_once(plan, folder, step, placement, f"{what} without ripping up for timing",
-                    without=(RIPUP,))
+                    gets_nowhere, without=(RIPUP,))
 
 
 def _route_once(plan, folder, step, placement, what, hopeless=None, without=()):

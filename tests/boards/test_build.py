@@ -17,7 +17,7 @@ from boards import tools as open_tools
 from boards.build import BuildError, design, main
 from boards.floorplan import BLOCK_RAM_SITES
 from boards.identity import LONGEST_NAMES, identity_of
-from boards.nextpnr_log import DIVERGED, DIVERGED_BY, OFTEN, PATIENCE, gets_nowhere
+from boards.nextpnr_log import DIVERGED, DIVERGED_BY, FEW, OFTEN, PATIENCE, gets_nowhere
 from boards.pll import Pll
 from boards.protocol import Identity, padded
 from boards.shell import Shell, Top
@@ -171,6 +171,9 @@ MUCH = DIVERGED_BY + 5
     # The best one counts, the last of several; and how far it is from there.
     ([9000, 4] + [MUCH] * DIVERGED, True),
     ([9000, 4, 4] + [MUCH] * (DIVERGED - 1), False),
+    ([9000, FEW + 1] + [FEW + 2] * DIVERGED, True),
+    ([9000, FEW + 1] + [FEW + 2] * (DIVERGED - 1), False),
+    ([9000, FEW] + [FEW + 2] * DIVERGED, False),
     ([9000, 5] + [MUCH] * DIVERGED, False), ([9000, 4] + [MUCH] * DIVERGED + [4], False)])
 def test_a_router_that_may_still_gain_is_not_stopped(counts, nowhere, tmp_path):
     log = tmp_path / "top.tim"
