@@ -84,10 +84,11 @@ def test_a_router_that_finds_no_room_is_not_run_again(folder, tools, capsys):
 
 
 BY_SEED = "echo place $seed >> runs; " + ESTIMATES.replace("END\n", "E\n").replace(
-    "'END'", "E").format("$(cat {0}/$seed.estimate)") + "echo $seed > $placed"
+    "'END'", "E").format("$(cat {0}/$seed.estimate)") + (
+    """echo '{{"modules": {{"top": {{"ports": {{}}, "cells": {{}}}}}}, "seed": '$seed'}}' > $placed""")
 ROUTE_BY_SEED = """\
 while [ "$1" != --json ]; do shift; done
-seed=$(cat $2)
+seed=$(tr -dc 0-9 < $2)
 echo route $seed >> runs; echo $seed > top.config; touch top.tim
 case $seed in {0}) exit 3;; esac
 cp {1}/$seed.json top.report.json"""
