@@ -17,7 +17,7 @@ from gen.cli import command_line
 
 from .netlist import NetlistError, read_top
 
-__all__ = ["LongPath", "Net", "PathsError", "longest_paths", "main"]
+__all__ = ["LongPath", "Net", "PathsError", "longest_paths", "main", "position"]
 
 # ns from the inputs (or the clock) to the outputs, roughly those of speed grade 6; what's in
 # neither table starts paths at 0.
@@ -63,6 +63,12 @@ class LongPath:
     nets: tuple
 
 
+def position(cell):
+    """Where nextpnr placed a cell of its JSON, ``(x, y)`` in tiles; ``None`` where it didn't."""
+    found = re.match(r"X(\d+)/Y(\d+)/", cell.get("attributes", {}).get("NEXTPNR_BEL", ""))
+    return found and (int(found[1]), int(found[2]))
+
+
 def _unplaced_ns(sinks):
     # A guess: half a nanosecond to a neighbour, two to a hundred sinks.
     return 0.5 + 0.05 * min(sinks, 8) + 0.012 * min(sinks, 100)
@@ -81,9 +87,7 @@ class _Netlist:
         self.cells, self.driver, self.sinks = module["cells"], {}, Counter()
         self.port = {}                          # of its driver
         self.inputs = {name: [] for name in self.cells}
-        self.at = {name: (int(found[1]), int(found[2])) for name, cell in self.cells.items() if
-                   (found := re.match(r"X(\d+)/Y(\d+)/", cell.get("attributes", {}).get(
-                       "NEXTPNR_BEL", "")))}
+        self.at = {name: at for name, cell in self.cells.items() if (at := position(cell))}
         constant = {bit for name, cell in self.cells.items() if name.startswith("$PACKER_")
                     for bits in cell["connections"].values() for bit in bits}
         for name, cell in self.cells.items():
