@@ -9,8 +9,7 @@ import pytest
 from amaranth import *
 from amaranth.back import verilog
 
-from boards.netlist import (NetlistError, cut_stopped_carries, prepare, prepare_placed,
-                            users_of_nets)
+from boards.netlist import NetlistError, cut_stopped_carries, prepare, prepare_placed, users_of_nets
 from boards.tools import tool
 from hw.carry import ADD_XOR, CarryChain
 from tests.hw.tools import yosys
@@ -57,8 +56,8 @@ def placed(tmp_path_factory):
 
 
 def routed(folder, name):
-    """What nextpnr makes of a placed netlist: settings of the slices with carries, ``{(tile, slice):
-    lines}``, and MHz."""
+    """What nextpnr makes of a placed netlist: settings of the slices with carries,
+    ``{(tile, slice): lines}``, and MHz."""
     nextpnr(folder, name, "--no-pack", "--no-place", "--textcfg", f"{name}.config", "--report",
             f"{name}.report.json", "--freq", "400", "--timing-allow-fail")
     text = (folder / f"{name}.config").read_text()

@@ -85,7 +85,8 @@ def test_a_router_that_finds_no_room_is_not_run_again(folder, tools, capsys):
 
 BY_SEED = "echo place $seed >> runs; " + ESTIMATES.replace("END\n", "E\n").replace(
     "'END'", "E").format("$(cat {0}/$seed.estimate)") + (
-    """echo '{{"modules": {{"top": {{"ports": {{}}, "cells": {{}}}}}}, "seed": '$seed'}}' > $placed""")
+    """echo '{{"modules": {{"top": {{"ports": {{}}, "cells": {{}}}}}}, "seed": '$seed'}}' """
+    "> $placed")
 ROUTE_BY_SEED = """\
 while [ "$1" != --json ]; do shift; done
 seed=$(tr -dc 0-9 < $2)
