@@ -40,16 +40,17 @@ def crowding(module):
     across, down = np.max(list(places.values()), axis=0)
     demand = np.zeros((down + SIDE - down % SIDE, across + SIDE - across % SIDE))
     users = users_of_nets(module)
-    for name, cell in module["cells"].items():
+    for name, start in places.items():
+        cell = module["cells"][name]
         for pin, bits in cell["connections"].items():
-            if cell["port_directions"].get(pin) != "output" or name not in places:
+            if cell["port_directions"].get(pin) != "output":
                 continue
             for bit in bits:
                 ends = [places[user] for user, _ in users.get(bit, ()) if user in places]
                 if not ends or len(ends) > MOST_SINKS:
                     continue
                 (left, top), (right, bottom) = (
-                    limit([places[name], *ends], axis=0) for limit in (np.min, np.max))
+                    limit([start, *ends], axis=0) for limit in (np.min, np.max))
                 length = right - left + bottom - top
                 area = (right - left + 1) * (bottom - top + 1)
                 demand[top:bottom + 1, left:right + 1] += length / area

@@ -181,17 +181,18 @@ def _route(plan, folder, step, placement):
                             f"another --seed, or a slower clock")
     what = f"routing of seed {placement.seed}"
     try:
-        _route_once(plan, folder, step, placement, what, gets_nowhere)
+        _route_once(plan, folder, step, placement, what)
     except FlowError:
         if not gets_nowhere(folder / "top.tim"):
             raise
         _route_once(plan, folder, step, placement, f"{what} without ripping up for timing",
-                    gets_nowhere, without=(RIPUP,))
+                    without=(RIPUP,))
 
 
-def _route_once(plan, folder, step, placement, what, hopeless=None, without=()):
-    """One run of nextpnr's router; ``top.lpf`` with the clocks that it derives itself only while it
-    packs is ``routed.lpf``. Their MHz in its log are rounded to two decimals."""
+def _route_once(plan, folder, step, placement, what, without=()):
+    """One run of nextpnr's router, as long as it gets somewhere; ``top.lpf`` with the clocks that it
+    derives itself only while it packs is ``routed.lpf``. Their MHz in its log are rounded to two
+    decimals."""
     clocks = "".join(f'\nFREQUENCY NET "{clock}" {asked + 0.005:.3f} MHZ;'
                      for clock, (_, asked) in placement.clocks.items())
     (folder / "routed.lpf").write_text((folder / "top.lpf").read_text() + clocks)
@@ -200,7 +201,7 @@ def _route_once(plan, folder, step, placement, what, hopeless=None, without=()):
         names = {"top.json": placement.netlist.name, "top.lpf": "routed.lpf"}
         return [*(names.get(word, word) for word in _without(of_script, *without)),
                 "--no-pack", "--no-place"]
-    run_tool(plan, "nextpnr-ecp5", folder, step, what, "top.tim", options, hopeless)
+    run_tool(plan, "nextpnr-ecp5", folder, step, what, "top.tim", options, gets_nowhere)
 
 
 def _without(options, *flags, with_values=()):

@@ -3,6 +3,7 @@ and knows its clock better."""
 
 import json
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -72,8 +73,7 @@ def routed(folder, name):
 
 
 def test_the_chip_stays_the_same_and_its_clock_is_better_known(placed):
-    netlist = json.loads((placed / "placed.json").read_text())
-    (placed / "cut.json").write_text(json.dumps(netlist))
+    shutil.copy(placed / "placed.json", placed / "cut.json")
     prepare_placed(placed / "cut.json", "top")
     with_paths, slow = routed(placed, "placed")
     without, fast = routed(placed, "cut")
