@@ -190,8 +190,8 @@ def _route(plan, folder, step, placement):
 
 
 def _route_once(plan, folder, step, placement, what, without=()):
-    """One run of nextpnr's router, as long as it gets somewhere; ``top.lpf`` with the clocks that it
-    derives itself only while it packs is ``routed.lpf``. Their MHz in its log are rounded to two
+    """One run of nextpnr's router, as long as it gets somewhere; ``top.lpf`` with the clocks that
+    it derives itself only while it packs is ``routed.lpf``. Their MHz in its log are rounded to two
     decimals."""
     clocks = "".join(f'\nFREQUENCY NET "{clock}" {asked + 0.005:.3f} MHZ;'
                      for clock, (_, asked) in placement.clocks.items())
