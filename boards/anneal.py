@@ -1,10 +1,11 @@
 """Simulated annealing of clusters and block RAMs over a device.
 
 Wire is half the circumference of every net's bounding box, and what's beyond ``LONG`` costs more:
-that's in the way of a clock. Clusters lie in bins that hold a share of the sites each, block RAMs
-on their sites. A move takes an object somewhere else, and what's there to the place that gets free
-(Kirkpatrick et al., "Optimization by Simulated Annealing", 1983; Betz and Rose, "VPR", FPL 1997,
-for the window that shrinks).
+that's in the way of a clock. So does what a bin has no room for, in the way of a router: a net's
+wire is spread over its bounding box (:mod:`.crowding`). Clusters lie in bins that hold a share of
+the sites each, block RAMs on their sites. A move takes an object somewhere else, and what's there
+to the place that gets free (Kirkpatrick et al., "Optimization by Simulated Annealing", 1983; Betz
+and Rose, "VPR", FPL 1997, for the window that shrinks).
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from functools import cache
 
 import numpy as np
 
-__all__ = ["Floor", "Layout", "anneal", "cost", "wire"]
+__all__ = ["Floor", "Layout", "anneal", "cost", "crowded", "wire"]
 
 HOT = 20                # standard deviations of what a move changes at the start (VPR)
 COLD = 1 / 10_000       # of the temperature at the start, at the end
@@ -21,6 +22,8 @@ TOO_FULL = 80           # tiles of wire that a site too many in a bin counts as
 # Tiles, and what one more costs. nextpnr reckons with 0.12 ns a tile: the slowest connections of
 # WRN-20-4 at 100 MHz, by a fifth, were the addresses of one block RAM that lay apart.
 LONG, LONG_COST = 45, 4
+CROWDED_COST = 4        # of a tile of wire that its bin has no room for
+PARTS = 64              # of a tile: what crosses a bin is counted in these
 SLACK = 1.25            # of what a bin would hold if all held the same
 NARROWEST = 0.1         # of the device, but a bin at least: how far a move goes at the end
 
@@ -28,7 +31,8 @@ NARROWEST = 0.1         # of the device, but a bin at least: how far a move goes
 @dataclass(frozen=True)
 class Floor:
     """Where objects may lie: bins ``columns`` by ``rows`` all over ``width`` by ``height`` tiles,
-    and block RAMs at every one of ``xs`` in every one of ``ys``, ascending."""
+    and block RAMs at every one of ``xs`` in every one of ``ys``, ascending. ``room`` is the wire
+    that a bin has room for, in tiles."""
 
     width: int
     height: int
@@ -36,16 +40,19 @@ class Floor:
     rows: int
     xs: tuple
     ys: tuple
+    room: int
 
 
 @dataclass(frozen=True)
 class Layout:
     """``at`` int32[objects, 2], where each lies, in tiles; ``wire`` in tiles, and its ``cost``;
-    ``overfull``: sites that bins hold beyond their capacity."""
+    ``crowded``: what of it bins have no room for, in tiles; ``overfull``: sites that bins hold
+    beyond their capacity."""
 
     at: np.ndarray
     wire: int
     cost: int
+    crowded: int
     overfull: int
 
 
@@ -54,10 +61,25 @@ def wire(nets, at):
     return int(sum(count * length for length, count in _lengths(nets, at)))
 
 
-def cost(nets, at):
-    """Cost of the same wire: ``LONG_COST`` for every tile beyond ``LONG``."""
-    return int(sum(count * (length + (LONG_COST - 1) * max(0, length - LONG))
-                   for length, count in _lengths(nets, at)))
+def crowded(nets, at, floor):
+    """What of the same wire the bins of a :class:`Floor` have no room for, in tiles; each net's is
+    spread evenly over those that its bounding box touches."""
+    demand = np.zeros((floor.rows, floor.columns), np.int64)
+    size, bins = (floor.width, floor.height), (floor.columns, floor.rows)
+    for members, (length, count) in zip(nets, _lengths(nets, at)):
+        ends = at[list(members)].astype(np.int64) * bins // size
+        (left, top), (right, bottom) = ends.min(axis=0), ends.max(axis=0)
+        demand[top:bottom + 1, left:right + 1] += (
+            count * length * PARTS // ((right - left + 1) * (bottom - top + 1)))
+    return int(np.maximum(0, demand - floor.room * PARTS).sum() / PARTS)
+
+
+def cost(nets, at, floor):
+    """Cost of the same wire: ``LONG_COST`` for every tile beyond ``LONG``, and ``CROWDED_COST`` for
+    those that are :func:`crowded`."""
+    return CROWDED_COST * crowded(nets, at, floor) + int(sum(
+        count * (length + (LONG_COST - 1) * max(0, length - LONG))
+        for length, count in _lengths(nets, at)))
 
 
 def _lengths(nets, at):
@@ -93,12 +115,13 @@ def anneal(clusters, floor, moves, seeds=(1,)):
         np.array(list(clusters.nets.values()), np.int64), nets, first_nets,
         np.array(floor.xs, np.int64), np.array(floor.ys, np.int64), x_of, y_of,
         floor.columns, floor.rows, floor.width, floor.height,
-        int(clusters.sites.sum() / bins * SLACK) + 1, LONG, LONG_COST, TOO_FULL)
+        int(clusters.sites.sum() / bins * SLACK) + 1, LONG, LONG_COST, TOO_FULL,
+        floor.room * PARTS, CROWDED_COST / PARTS, PARTS)
     loop(*given, 0, np.uint64(1))       # compiled before there are threads
     with ThreadPoolExecutor(len(seeds)) as threads:     # it runs without the interpreter's lock
         found = list(threads.map(lambda seed: loop(*given, moves, np.uint64(seed)), seeds))
-    return [Layout(at, wire(clusters.nets, at), cost(clusters.nets, at), int(overfull))
-            for at, overfull in found]
+    return [Layout(at, wire(clusters.nets, at), cost(clusters.nets, at, floor),
+                   crowded(clusters.nets, at, floor), int(overfull)) for at, overfull in found]
 
 
 def _flat(lists):
@@ -124,16 +147,43 @@ def _compiled():
         return ((x * np.uint64(0x2545F4914F6CDD1D)) >> np.uint64(11)) / 9007199254740992.0
 
     @njit
-    def cost_of(net, members, firsts, counts, at, long, long_cost):
-        first = members[firsts[net]]
-        left = right = at[first, 0]
-        low = high = at[first, 1]
+    def ends_of(net, members, firsts, at):
+        """First and last column and row, in tiles, that a net's objects lie in."""
+        left = right = at[members[firsts[net]], 0]
+        top = bottom = at[members[firsts[net]], 1]
         for k in range(firsts[net] + 1, firsts[net + 1]):
             x, y = at[members[k], 0], at[members[k], 1]
             left, right = min(left, x), max(right, x)
-            low, high = min(low, y), max(high, y)
-        length = right - left + high - low
+            top, bottom = min(top, y), max(bottom, y)
+        return left, right, top, bottom
+
+    @njit
+    def cost_of(net, members, firsts, counts, at, long, long_cost):
+        left, right, top, bottom = ends_of(net, members, firsts, at)
+        length = right - left + bottom - top
         return counts[net] * (length + (long_cost - 1) * max(0, length - long))
+
+    @njit
+    def span_of(net, members, firsts, counts, at, columns, rows, width, height, parts):
+        """First and last column and row of bins that a net crosses, and its wire in each."""
+        left, right, top, bottom = ends_of(net, members, firsts, at)
+        length = right - left + bottom - top
+        left, right = left * columns // width, right * columns // width
+        top, bottom = top * rows // height, bottom * rows // height
+        return left, right, top, bottom, (
+            counts[net] * length * parts // ((right - left + 1) * (bottom - top + 1)))
+
+    @njit
+    def spread(demand, columns, span, sign, room):
+        """Add a net's wire to the ``demand`` in bins, or take it away; returns by how much more of
+        that is beyond ``room``."""
+        more = 0
+        for row in range(span[2], span[3] + 1):
+            for b in range(row * columns + span[0], row * columns + span[1] + 1):
+                before = demand[b]
+                demand[b] += sign * span[4]
+                more += max(0, demand[b] - room) - max(0, before - room)
+        return more
 
     @njit
     def nearest(values, value, state):
@@ -145,7 +195,8 @@ def _compiled():
 
     @njit(nogil=True)
     def loop(rams, sites, members, firsts, counts, nets, first_nets, xs, ys, x_of, y_of,
-             columns, rows, width, height, capacity, long, long_cost, too_full, moves, seed):
+             columns, rows, width, height, capacity, long, long_cost, too_full, room,
+             crowded_cost, parts, moves, seed):
         objects, bins = len(sites), columns * rows
         state = np.array([seed * np.uint64(0x9E3779B97F4A7C15) + np.uint64(1)])
         at = np.zeros((objects, 2), np.int32)
@@ -175,9 +226,15 @@ def _compiled():
         cost = np.zeros(len(counts), np.int64)
         for net in range(len(counts)):
             cost[net] = cost_of(net, members, firsts, counts, at, long, long_cost)
+        demand, spans = np.zeros(bins, np.int64), np.zeros((len(counts), 5), np.int64)
+        for net in range(len(counts)):
+            spans[net] = span_of(net, members, firsts, counts, at, columns, rows, width, height,
+                                 parts)
+            spread(demand, columns, spans[net], 1, room)
 
         seen = np.full(len(counts), -1)
         fresh, fresh_cost = np.zeros(len(counts), np.int64), np.zeros(len(counts), np.int64)
+        fresh_spans = np.zeros((len(counts), 5), np.int64)
         # At first all moves are taken, and tell how hot it has to be.
         trial, total, squares = 10 * objects, 0.0, 0.0
         hot = temperature = 0.0
@@ -236,13 +293,30 @@ def _compiled():
             if move < 0:
                 total += change
                 squares += change * change
-            if move >= 0 and change > 0 and random(state) >= np.exp(-change / temperature):
+            taken = move < 0 or change <= 0 or random(state) < np.exp(-change / temperature)
+            # Crowding takes longer to tell, so it has a say of its own once wire is content: the
+            # odds of both are those of their sum.
+            if taken:
+                more = 0
+                for k in range(touched):
+                    fresh_spans[k] = span_of(fresh[k], members, firsts, counts, at, columns, rows,
+                                             width, height, parts)
+                    more += spread(demand, columns, spans[fresh[k]], -1, room)
+                    more += spread(demand, columns, fresh_spans[k], 1, room)
+                taken = move < 0 or more <= 0 or random(state) < np.exp(
+                    -more * crowded_cost / temperature)
+                if not taken:
+                    for k in range(touched):
+                        spread(demand, columns, fresh_spans[k], -1, room)
+                        spread(demand, columns, spans[fresh[k]], 1, room)
+            if not taken:
                 at[one, 0], at[one, 1] = from_x, from_y
                 if other >= 0:
                     at[other, 0], at[other, 1] = to_x, to_y
                 continue
             for k in range(touched):
                 cost[fresh[k]] = fresh_cost[k]
+                spans[fresh[k]] = fresh_spans[k]
             slot[one] = new
             if other >= 0:
                 slot[other] = old

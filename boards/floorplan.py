@@ -15,6 +15,7 @@ __all__ = ["BLOCK_RAM_SITES", "fix_block_rams", "place_block_rams"]
 
 CLUSTER = 100       # sites of a cluster: a few lanes of a dot product
 BIN = 7             # tiles of a bin's side: three clusters
+ROOM = 50           # tiles of wire between clusters for every tile
 MOVES = 50_000      # of the annealing, for every object
 SEEDS = 1, 2        # of which the better one is taken
 
@@ -48,8 +49,9 @@ class Sites:
     @property
     def floor(self):
         """The :class:`.anneal.Floor`."""
-        return Floor(self.width, self.height, round(self.width / BIN), round(self.height / BIN),
-                     self.columns, self.rows)
+        columns, rows = round(self.width / BIN), round(self.height / BIN)
+        return Floor(self.width, self.height, columns, rows, self.columns, self.rows,
+                     self.width * self.height * ROOM // (columns * rows))
 
 
 BLOCK_RAM_SITES = {"25f": Sites(72, 50, (25, 37), 7, 3),
