@@ -1,8 +1,11 @@
-"""Contents of the memories with init files in a routed design: where they lie, and other ones
-instead.
+"""Contents of block RAMs: kept from nextpnr, written into the configuration that it makes, and
+others instead.
 
-Yosys spreads a memory over block RAMs and nextpnr writes each one's bits into the configuration as
-a block ``.bram_init``. Synthesised alone, a memory spreads the same way, so its old contents say
+How nextpnr 0.11 routes a netlist that it reads with its places depends on what's in the block RAMs,
+so it isn't told: the same gateware is placed and routed the same whatever the weights.
+
+Yosys spreads a memory over block RAMs and each one's bits are a block ``.bram_init`` of the
+configuration. Synthesised alone, a memory spreads the same way, so its old contents say
 which blocks are its own and its new ones what to write there.
 """
 
@@ -17,10 +20,12 @@ from hw.memory import SOURCE, Ram
 from .shapes import FILES, shape_commands
 from .tools import FlowError, tool
 
-__all__ = ["SwapError", "block_rams", "swapped"]
+__all__ = ["CONTENTS", "SwapError", "block_rams", "filled", "swapped", "take_contents"]
 
 BLOCK = re.compile(r"^\.bram_init (\d+)\n((?:[0-9a-f]{3}\s+)+)", re.M)
 TYPES = ("DP16KD", "PDPW16KD")
+CONTENTS = "top.contents.json"      # beside top.json, what was taken from it
+INITIAL = "INITVAL_"                # what parameters of contents begin with
 
 
 class SwapError(ValueError):
@@ -51,11 +56,43 @@ def _words(parameters):
     each holds 16 words of 18 bits, 20 bits apart (nextpnr, ``ecp5/bitstream.cc``)."""
     words = []
     for row in range(64):
-        bits = parameters.get(f"INITVAL_{row:02X}", "").replace("x", "0")
+        bits = parameters.get(f"{INITIAL}{row:02X}", "").replace("x", "0")
         value = int(bits or "0", 2)
         for start in range(0, 320, 20):
             words += [value >> start & 0x1FF, value >> start + 9 & 0x1FF]
     return tuple(words)
+
+
+def take_contents(module):
+    """Take the contents from the block RAMs of a ``module`` of Yosys' JSON, which is changed in
+    place; returns ``{name of the cell: words}`` with the 2,048 words of 9 bits of each."""
+    found = {}
+    for name, cell in module["cells"].items():
+        if cell["type"] in TYPES:
+            found[name] = _words(cell["parameters"])
+            cell["parameters"] = _without_contents(cell["parameters"])
+    return found
+
+
+def _without_contents(parameters):
+    return {name: value for name, value in parameters.items() if not name.startswith(INITIAL)}
+
+
+def filled(config, contents, placed):
+    """nextpnr's configuration ``config`` with ``contents`` from :func:`take_contents`; ``placed``
+    is the module of nextpnr's JSON that it was routed from, which has the blocks' numbers."""
+    words = {int(placed["cells"][name]["attributes"]["WID"], 2): words
+             for name, words in contents.items()}
+    return BLOCK.sub(lambda match: _block(match, words.get(int(match[1]))), config)
+
+
+def _block(match, words):
+    """A ``match`` of ``BLOCK`` with ``words``, or unchanged where that's ``None``."""
+    if words is None:
+        return match[0]
+    values = iter(words)
+    return f".bram_init {match[1]}\n" + re.sub(r"[0-9a-f]{3}", lambda _: f"{next(values):03x}",
+                                               match[2])
 
 
 def block_rams(memories, folder):
@@ -102,7 +139,7 @@ def block_rams(memories, folder):
     for path, cell in cells.items():
         if cell["type"] in TYPES:
             rom, _, name = path.partition(".")
-            settings = {k: v for k, v in cell["parameters"].items() if "INITVAL" not in k}
+            settings = _without_contents(cell["parameters"])
             found[rom, name] = ({**settings, "type": cell["type"]}, _words(cell["parameters"]))
     return found
 
@@ -134,12 +171,9 @@ def swapped(config, old, new):
 
     def replace(match):
         words = tuple(int(word, 16) for word in match[2].split())
-        if words not in count:
-            return match[0]
-        seen[words] += 1
-        values = iter(wanted[words])
-        return f".bram_init {match[1]}\n" + re.sub(r"[0-9a-f]{3}", lambda _: f"{next(values):03x}",
-                                                   match[2])
+        if words in count:
+            seen[words] += 1
+        return _block(match, wanted[words] if words in count else None)
 
     config = BLOCK.sub(replace, config)
     for (rom, _), (_, words) in old.items():

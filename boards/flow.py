@@ -10,6 +10,7 @@ from pathlib import Path
 from gen.choose import LARGE_ARRAY
 from gen.steps import Quiet
 
+from .contents import CONTENTS
 from .floorplan import fix_block_rams
 from .netlist import NetlistError, prepare
 from .place_route import MARGIN, RIPUP, ROUTED, place_and_route
@@ -56,7 +57,7 @@ def revision():
 SETTINGS = {"router2/currCongWeightMult": "6.0", "router2/histCongWeight": "2.5",
             "router2/bbMargin/x": "4", "router2/bbMargin/y": "4"}
 
-CHANGE_NETLISTS = "netlist.py", "floorplan.py", "cluster.py", "anneal.py"
+CHANGE_NETLISTS = "netlist.py", "contents.py", "floorplan.py", "cluster.py", "anneal.py"
 QUIET = Quiet()
 
 
@@ -145,6 +146,7 @@ class Made:
 
     def __init__(self, folder, plan, settings):
         self.netlist, self.made = folder / "top.json", folder / "top.made.json"
+        self.contents = folder / CONTENTS
         ours = [Path(__file__).with_name(name).read_text() for name in CHANGE_NETLISTS]
         from_these = [plan.digest().hex(), FILES, settings, versions(), ours]
         self.identity = hashlib.blake2s(json.dumps(from_these).encode()).hexdigest()
@@ -176,7 +178,8 @@ class Made:
     def _done(self):
         try:
             made = json.loads(self.made.read_text())
-            same = made["identity"] == self.identity and self.netlist.exists()
+            same = (made["identity"] == self.identity and self.netlist.exists()
+                    and self.contents.exists())
             return made["steps"] if same else []
         except (OSError, ValueError, KeyError, TypeError):
             return []
@@ -189,9 +192,10 @@ def _synthesise(plan, folder, step, what, settings):
     """Make the netlist with Yosys and prepare it for nextpnr."""
     run_tool(plan, "yosys", folder, step, what, "top.rpt")
     try:
-        prepare(folder / "top.json", "top", settings)
+        contents = prepare(folder / "top.json", "top", settings)
     except NetlistError as error:
         raise FlowError(str(error)) from None
+    (folder / CONTENTS).write_text(json.dumps(contents))
 
 
 def _fix_block_rams(folder, step, what, device):

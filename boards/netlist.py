@@ -21,6 +21,8 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
+from .contents import take_contents
+
 __all__ = ["OPEN", "NetlistError", "cut_stopped_carries", "open_chains", "prepare",
            "prepare_placed", "read_top", "use_output_registers", "users_of_nets"]
 
@@ -57,6 +59,8 @@ def prepare(path, top, settings):
     """Rewrite the file ``path``, Yosys' JSON: :func:`use_output_registers` and :func:`open_chains`
     in its module ``top``, and ``settings`` for nextpnr there, a dictionary of strings.
 
+    Returns what :func:`.contents.take_contents` took from it.
+
     Raises
     ------
     NetlistError
@@ -65,8 +69,10 @@ def prepare(path, top, settings):
     netlist, module = _read(path, top)
     use_output_registers(module)
     open_chains(module)
+    contents = take_contents(module)
     module["settings"] = settings
     path.write_text(json.dumps(netlist))
+    return contents
 
 
 def prepare_placed(path, top):

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .netlist import NetlistError, prepare_placed
+from .contents import CONTENTS, filled
+from .netlist import NetlistError, prepare_placed, read_top
 from .nextpnr_log import estimates, gets_nowhere
 from .tools import FlowError, run_tool
 
@@ -202,6 +203,8 @@ def _route_once(plan, folder, step, placement, what, without=()):
         return [*(names.get(word, word) for word in _without(of_script, *without)),
                 "--no-pack", "--no-place"]
     run_tool(plan, "nextpnr-ecp5", folder, step, what, "top.tim", options, gets_nowhere)
+    config, contents = folder / "top.config", json.loads((folder / CONTENTS).read_text())
+    config.write_text(filled(config.read_text(), contents, read_top(placement.netlist)))
 
 
 def _without(options, *flags, with_values=()):
