@@ -5,6 +5,7 @@ import stat
 
 import pytest
 
+from boards import build
 from boards.build import main
 from tests.boards import tiny
 
@@ -30,6 +31,20 @@ END
 PLACE = ESTIMATES.format(104.5) + "cp top.json $placed\n"
 
 
+# Designs and what a board's platform makes of them, which takes seconds, for all tests together:
+# what's tested with stand-ins comes after it.
+DESIGNS, PRODUCTS = {}, {}
+
+
+def design_once(plan, board, mhz, baud, make=build.design):
+    key = plan.digest, board.name, mhz, baud
+    return DESIGNS.get(key) or DESIGNS.setdefault(key, make(plan, board, mhz, baud))
+
+
+def gateware_once(plan, top, platform, make=build.gateware):
+    return PRODUCTS.get(top) or PRODUCTS.setdefault(top, make(plan, top, platform))
+
+
 @pytest.fixture
 def folder(tmp_path):
     tiny.save(tiny.plan(), tmp_path)
@@ -44,6 +59,8 @@ def tools(tmp_path, monkeypatch):
                "NEXTPNR_ECP5": "cp fake.json top.report.json; touch top.tim top.config",
                "ECPPACK": 'while [ "$1" != --bit ]; do shift; done; echo bits > "$2"; '
                           "touch top.svf"}
+    monkeypatch.setattr(build, "design", design_once)
+    monkeypatch.setattr(build, "gateware", gateware_once)
     there = tmp_path / "tools"
     there.mkdir()
     (there / "fake.netlist").write_text(

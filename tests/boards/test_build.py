@@ -365,7 +365,8 @@ def test_only_large_arrays_get_settings_and_fixed_block_rams(folder, tools, monk
     fake = folder / "tools" / "fake.netlist"
     there = json.loads(fake.read_text())
     there["modules"]["top"]["cells"]["ram"] = {
-        "type": "DP16KD", "connections": {}, "port_directions": {}, "parameters": {}}
+        "type": "DP16KD", "connections": {}, "port_directions": {}, "parameters": {},
+        "attributes": {"WID": "11"}}        # nextpnr's number of it
     fake.write_text(json.dumps(there))
     assert command(folder) == 0
     assert "placement of block RAMs" in capsys.readouterr().out
