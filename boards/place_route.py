@@ -25,6 +25,10 @@ RIPUP = "--tmg-ripup"
 # Its router isn't begun where the placement's estimate is below this share of a clock: it made 141
 # MHz of 118, and never more. WRN-20-4 stood at 69 of 100, for a single path.
 ROUTABLE = 0.8
+# A placement that was routed to this share of a clock, not quite what's needed, is routed again and
+# asked for so much more of it: nextpnr's router thought that it was done with WRN-20-4 at 99.28 MHz
+# of 100.
+CLOSE, AGAIN = 0.96, 1.035
 ROUTED = "top.config", "top.report.json", "top.tim"     # nextpnr's files
 OF_ROUTING = "--report", "--textcfg"                    # options that placement has no use for
 
@@ -57,6 +61,11 @@ class Measured:
     def met(self):
         """Whether the design runs at the clocks that were asked for."""
         return not self.missed
+
+    @property
+    def close(self):
+        """Whether it almost does."""
+        return all(got >= CLOSE * wanted for got, wanted in self.missed)
 
 
 def measure(report, mhz):
@@ -130,25 +139,39 @@ def place_and_route(plan, folder, mhz, step, seeds, made):
             failed = error
     found = {}
     with TemporaryDirectory(prefix=".best-", dir=folder) as best:
-        for each in sorted(placements, key=lambda each: -each.headroom):
-            try:
-                _route(plan, folder, step, each)
-            except FlowError as error:
-                found[each.seed], failed = None, error
-                continue
-            found[each.seed] = measure(json.loads((folder / "top.report.json").read_text()), mhz)
-            if found[each.seed] is _fastest(found):
+        def keep(placement, again=False):
+            """Measure what was routed, and keep it if it's the best."""
+            report = json.loads((folder / "top.report.json").read_text())
+            for clock in report["fmax"].keys() & placement.clocks:  # whatever it was asked for
+                report["fmax"][clock]["constraint"] = placement.clocks[clock][1]
+            found[placement.seed, again] = measured = measure(report, mhz)
+            if measured is _fastest(found):
                 for name in ROUTED:
                     (folder / name).replace(Path(best) / name)
-            if found[each.seed].met:
+            return measured
+
+        for each in sorted(placements, key=lambda each: -each.headroom):
+            try:
+                without = _route(plan, folder, step, each)
+                measured = keep(each)
+                if not measured.met and measured.close:
+                    _route_once(plan, folder, step, each, without, measured.missed)
+                    measured = keep(each, again=True)
+            except FlowError as error:
+                found.setdefault((each.seed, False), None)
+                failed = error
+                continue
+            if measured.met:
                 break
         fastest = _fastest(found)
         if fastest is None:
             raise failed
         for name in ROUTED:
             (Path(best) / name).replace(folder / name)
-    return replace(fastest, seed=next(seed for seed in found if found[seed] is fastest),
-                   tried={seed: each and each.fmax_mhz for seed, each in found.items()},
+    best_of = {seed: _fastest({key: found[key] for key in found if key[0] == seed})
+               for seed, _ in found}
+    return replace(fastest, seed=next(seed for seed in best_of if best_of[seed] is fastest),
+                   tried={seed: each and each.fmax_mhz for seed, each in best_of.items()},
                    placed={each.seed: each.fmax(mhz) for each in placements})
 
 
@@ -174,29 +197,35 @@ def _place(plan, folder, step, seed, made):
 
 
 def _route(plan, folder, step, placement):
-    """Route, without ripping up for timing where the router gets nowhere with it."""
+    """Route, without ripping up for timing where the router gets nowhere with it; returns the
+    options that it was run without."""
     for got, asked in placement.clocks.values():
         if got < ROUTABLE * asked / MARGIN:
             raise FlowError(f"the placement with seed {placement.seed} is estimated at {got:g} MHz "
                             f"where {asked / MARGIN:.5g} are needed, too far to be routed; try "
                             f"another --seed, or a slower clock")
-    what = f"routing of seed {placement.seed}"
-    try:
-        _route_once(plan, folder, step, placement, what)
-    except FlowError:
-        if not gets_nowhere(folder / "top.tim"):
-            raise
-        _route_once(plan, folder, step, placement, f"{what} without ripping up for timing",
-                    without=(RIPUP,))
+    for without in ((), (RIPUP,)):
+        try:
+            _route_once(plan, folder, step, placement, without)
+            return without
+        except FlowError:
+            if without or not gets_nowhere(folder / "top.tim"):
+                raise
 
 
-def _route_once(plan, folder, step, placement, what, without=()):
-    """One run of nextpnr's router, as long as it gets somewhere; ``top.lpf`` with the clocks that
-    it derives itself only while it packs is ``routed.lpf``. Their MHz in its log are rounded to two
-    decimals."""
-    clocks = "".join(f'\nFREQUENCY NET "{clock}" {asked + 0.005:.3f} MHZ;'
+def _route_once(plan, folder, step, placement, without=(), missed=()):
+    """One run of nextpnr's router, as long as it gets somewhere, ``without`` some options and asked
+    for ``AGAIN`` times the clocks that were ``missed``, if any; ``top.lpf`` with all clocks, some
+    of which it derives itself only while it packs, is ``routed.lpf``. Their MHz in its log are
+    rounded to two decimals."""
+    def wanted(asked):
+        again = any(_same(asked / MARGIN, mhz) for _, mhz in missed)
+        return (asked + 0.005) * (AGAIN if again else 1)
+    clocks = "".join(f'\nFREQUENCY NET "{clock}" {wanted(asked):.3f} MHZ;'
                      for clock, (_, asked) in placement.clocks.items())
     (folder / "routed.lpf").write_text((folder / "top.lpf").read_text() + clocks)
+    what = (f"routing of seed {placement.seed}" + " without ripping up for timing" * bool(without)
+            + " asked for more" * bool(missed))
 
     def options(of_script):
         names = {"top.json": placement.netlist.name, "top.lpf": "routed.lpf"}

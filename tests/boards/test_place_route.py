@@ -112,7 +112,7 @@ def by_seed(folder, tools, fails="none", **clocks):
 
 
 def test_the_best_placements_are_routed_until_one_meets_its_clocks(folder, tools, capsys):
-    runs = by_seed(folder, tools, "7", s2=(101, 99), s3=(110.5, 98), s7=(120, 0), s9=(104, 101.5),
+    runs = by_seed(folder, tools, "7", s2=(101, 99), s3=(110.5, 95), s7=(120, 0), s9=(104, 101.5),
                    s11=(85, 130))
     assert command(folder, "--seed", "2,3,11,7,9,3") == 0
     assert runs() == [f"place {seed}" for seed in (2, 3, 11, 7, 9)] + [
@@ -123,7 +123,7 @@ def test_the_best_placements_are_routed_until_one_meets_its_clocks(folder, tools
         "achieved"] == 101.5
     made = report.read(folder)["provenance"]["bitstream"]
     assert made["seed"] == 9
-    assert made["seeds"] == {"7": None, "3": 98, "9": 101.5}
+    assert made["seeds"] == {"7": None, "3": 95, "9": 101.5}
     assert made["placed"] == {"2": 101, "3": 110.5, "7": 120, "9": 104, "11": 85}
     said = capsys.readouterr().out
     assert "[6/9] placement with seed 7" in said and "[9/9] routing of seed 3" in said
@@ -145,6 +145,31 @@ def test_the_fastest_of_several_that_miss_their_clock_is_kept(folder, tools):
     assert command(folder, "--seed", "1,2") == 1
     assert report.read(folder)["provenance"]["bitstream"]["seed"] == 1
     assert (folder / "ulx3s-25f" / "top.config").read_text() == "1\n"
+
+
+AGAIN = """\
+echo route >> runs; touch top.tim; grep -o 'NET .*' routed.lpf > top.config
+case $(cat top.config) in *104.023*) cp {0}/again.json top.report.json;;
+*) cp {0}/first.json top.report.json;; esac"""
+
+
+@pytest.mark.parametrize("first, again, kept, code", [
+    (98.5, 101.5, 101.5, 0), (98.5, 99.5, 99.5, 1), (98.5, 97, 98.5, 1), (95.9, 101.5, 95.9, 1)])
+def test_a_placement_that_almost_does_is_routed_again(first, again, kept, code, folder, tools):
+    """Asked for more of the clock that was missed; what it must do stays the same."""
+    there, out = folder / "tools", folder / "ulx3s-25f"
+    for name, fmax, asked in (("first", first, 100.51), ("again", again, 104.03)):
+        (there / f"{name}.json").write_text(json.dumps({**REPORT, "fmax": {
+            "clocks.clk": {"achieved": fmax, "constraint": asked},
+            "beside": {"achieved": 50.0, "constraint": 12.01}}}))
+    tools("NEXTPNR_ECP5", AGAIN.format(there))
+    assert command(folder) == code
+    assert (out / "runs").read_text() == "route\n" * (2 if first > 96 else 1)
+    made = report.read(folder)["provenance"]["bitstream"]
+    assert (made["seeds"], made["target_mhz"]) == ({"1": kept}, 100)
+    clock = "104.023" if kept == again else "100.505"
+    assert (out / "top.config").read_text() == (
+        f'NET "clocks.clk" {clock} MHZ;\nNET "beside" 12.005 MHZ;\n')
 
 
 def test_placements_are_kept_for_the_next_build(folder, tools, capsys):
