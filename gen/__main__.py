@@ -11,7 +11,7 @@ from boards.ulx3s import BOARDS, Board
 from hw.schedule import Lanes
 
 from .build import write_build
-from .choose import choose_batch, choose_lanes, choose_memory_clock, routed_clock
+from .choose import ROUTED_MHZ, choose_batch, choose_lanes, choose_memory_clock
 from .cli import command_line
 from .device import DEVICES
 from .estimate import check_fit, estimate_resources
@@ -79,8 +79,8 @@ def _parser():
                         help="frames that share streamed weights: two make more frames a second, "
                              "and wait longer for their scores (default: what makes more)")
     parser.add_argument("--clock-mhz", type=_positive, metavar="MHZ",
-                        help="pipeline clock (default: what arrays of that size have been routed "
-                             "at)")
+                        help=f"pipeline clock (default: {ROUTED_MHZ:g}, as arrays have been "
+                             "routed)")
     parser.add_argument("--memory-mhz", type=_positive, metavar="MHZ",
                         help="SDRAM clock at most, where weights are streamed (default: the "
                              "slowest that costs no time)")
@@ -116,7 +116,7 @@ def _package(args):
     return package
 
 
-def _lanes(args, network, device, clock, memory_clock):
+def _lanes(args, network, device, mhz, memory_clock):
     if args.lanes and "," in args.lanes:
         if not re.fullmatch(r"\d+,\d+,\d+,\d+", args.lanes):
             raise PlanError(f"--lanes must be a number or four, P,CS,M,CR, not {args.lanes}")
@@ -129,19 +129,17 @@ def _lanes(args, network, device, clock, memory_clock):
     if args.lanes and not args.lanes.isdecimal():
         raise PlanError(f"--lanes must be a number or four, P,CS,M,CR, not {args.lanes}")
     return choose_lanes(network, device, args.target_fps,
-                        int(args.lanes) if args.lanes else None, clock, memory_clock,
+                        int(args.lanes) if args.lanes else None, mhz, memory_clock,
                         (args.batch,) if args.batch else BATCHES)
 
 
 def _plan(args, package, board):
-    def clock(lanes):
-        return args.clock_mhz or routed_clock(lanes)
+    mhz = args.clock_mhz or ROUTED_MHZ
 
     def memory_clock(mhz):
         return board.clocks(mhz, args.memory_mhz).beside_mhz
 
-    lanes = _lanes(args, package.network, board.size, clock, memory_clock)
-    mhz = clock(lanes)
+    lanes = _lanes(args, package.network, board.size, mhz, memory_clock)
     plan = Plan(package, lanes, board.size, mhz, args.weight_words, memory_clock(mhz),
                 args.batch or 1)
     if args.batch is None:

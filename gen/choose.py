@@ -13,24 +13,18 @@ from .plan import BATCHES, PlanError, reside
 from .residency import SLOWER, piece_cycles, weight_room
 from .schedule import check_lanes, make_schedule
 
-__all__ = ["LARGE_ARRAY", "choose_batch", "choose_lanes", "choose_memory_clock", "routed_clock"]
+__all__ = ["LARGE_ARRAY", "ROUTED_MHZ", "choose_batch", "choose_lanes", "choose_memory_clock"]
 
 # Share of the LUT sites that a plan may fill, and sites that it may take if nobody asks for more:
-# arrays of up to about so many are routed. The largest, WRN-20-4's, counts 54,364 here; WRN-20-1's
+# arrays of up to about so many are routed. The largest, WRN-20-4's, counts 54,924 here; WRN-20-1's
 # on groups of 16 by 8, 55,016, was routed once (88 MHz, ed2c8b70b496) and is no longer.
 FILL = 0.8
-ROUTED_COMB = 54_500
-# Arrays with so many lanes and more cross the chip, and their clock is a matter of wire: what has
-# been routed (boards/results) with them, and with smaller ones.
-LARGE_ARRAY, LARGE_MHZ, SMALL_MHZ = 3072, 87.5, 100.0
+ROUTED_COMB = 55_000
+ROUTED_MHZ = 100.0      # the pipeline's clock, as they were routed (boards/results)
+LARGE_ARRAY = 3072      # arrays with so many lanes and more cross the chip
 ALIKE = 0.01       # share of a frame's time by which arrays may differ and be called alike
 TRIALS = 4         # arrays whose streaming is planned in full, a second each
 PIXELS, SLICES, RESULTS = (8, 4, 2), (4, 8, 16, 32), (4, 8, 16)
-
-
-def routed_clock(lanes):
-    """Pipeline clock in MHz that :class:`hw.schedule.Lanes` like these have been routed at."""
-    return LARGE_MHZ if lanes.count >= LARGE_ARRAY else SMALL_MHZ
 
 
 class _Way(NamedTuple):
@@ -129,15 +123,15 @@ def choose_memory_clock(plan, clocks):
                               key=lambda mhz: cycles(mhz) <= most)]
 
 
-def choose_lanes(network, device, target_fps=None, max_lanes=None, clock=routed_clock,
+def choose_lanes(network, device, target_fps=None, max_lanes=None, mhz=ROUTED_MHZ,
                  memory_clock=lambda mhz: mhz, batches=BATCHES):
     """The array for a network on a device.
 
     Without a target, the one with the highest frame rate, or nearly that and less logic, that takes
     no more than ``FILL`` of the LUT sites and has at most ``max_lanes``, by default no more than
     ``ROUTED_COMB`` sites; with one, the smallest that reaches it. Arrays that keep all weights on
-    the chip go before those that stream some. ``clock(lanes)`` is the pipeline's, in MHz, and
-    ``memory_clock(mhz)`` the memory's beside that. Raises :class:`PlanTooLarge` where none fits,
+    the chip go before those that stream some. ``mhz`` is the pipeline's clock, and
+    ``memory_clock(mhz)`` the memory's beside it. Raises :class:`PlanTooLarge` where none fits,
     :class:`PlanError` where none reaches the target.
     """
     most_comb = FILL * DEVICES[device].comb
@@ -150,7 +144,7 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, clock=routed_
         schedule = make_schedule(network, lanes)
         need = estimate_resources(schedule)
         room = weight_room(schedule, DEVICES[device])
-        way = _Way(lanes, clock(lanes), schedule.cycles, need["comb"])
+        way = _Way(lanes, mhz, schedule.cycles, need["comb"])
         if need["comb"] <= most_comb and room >= max(1, schedule.weight_depth):
             fitting.append(way)
             continue
