@@ -25,9 +25,10 @@ RIPUP = "--tmg-ripup"
 # Its router isn't begun where the placement's estimate is below this share of a clock: it made 141
 # MHz of 118, and never more. WRN-20-4 stood at 69 of 100, for a single path.
 ROUTABLE = 0.8
-# A placement that was routed to this share of a clock, not quite what's needed, is routed again and
-# asked for what was missing, and so much more: nextpnr's router thought that it was done with
-# WRN-20-4 at 99.28 MHz of 100. Asked for 104 it wasn't after 110 iterations.
+# Its router doesn't count what a wire's fan-out adds to its delay (``Arch::getPipDelay`` counts the
+# switches that are bound, and none are while it routes): it thought that it was done with WRN-20-4
+# at 99.28 MHz of 100. What was routed to this share of a clock is routed again, asked for what was
+# missing and so much more. (Asked for 104 the router wasn't done after 110 iterations.)
 CLOSE, AGAIN = 0.96, 1.01
 ROUTED = "top.config", "top.report.json", "top.tim"     # nextpnr's files
 OF_ROUTING = "--report", "--textcfg"                    # options that placement has no use for
