@@ -121,7 +121,7 @@ def anneal(clusters, floor, moves, seeds=(1,)):
     with ThreadPoolExecutor(len(seeds)) as threads:     # it runs without the interpreter's lock
         found = list(threads.map(lambda seed: loop(*given, moves, np.uint64(seed)), seeds))
     return [Layout(at, wire(clusters.nets, at), cost(clusters.nets, at, floor),
-                   crowded(clusters.nets, at, floor), int(overfull)) for at, overfull in found]
+                   int(crowded / PARTS), int(overfull)) for at, crowded, overfull in found]
 
 
 def _flat(lists):
@@ -336,5 +336,5 @@ def _compiled():
             inside[old, place[one]], place[last] = last, place[one]
             inside[new, held[new]], place[one] = one, held[new]
             held[new] += 1
-        return at, np.maximum(0, load - capacity).sum()
+        return at, np.maximum(0, demand - room).sum(), np.maximum(0, load - capacity).sum()
     return loop

@@ -116,7 +116,7 @@ def _package(args):
     return package
 
 
-def _lanes(args, network, device, mhz, memory_clock):
+def _lanes(args, network, device, mhz, memory_mhz):
     if args.lanes and "," in args.lanes:
         if not re.fullmatch(r"\d+,\d+,\d+,\d+", args.lanes):
             raise PlanError(f"--lanes must be a number or four, P,CS,M,CR, not {args.lanes}")
@@ -129,19 +129,15 @@ def _lanes(args, network, device, mhz, memory_clock):
     if args.lanes and not args.lanes.isdecimal():
         raise PlanError(f"--lanes must be a number or four, P,CS,M,CR, not {args.lanes}")
     return choose_lanes(network, device, args.target_fps,
-                        int(args.lanes) if args.lanes else None, mhz, memory_clock,
+                        int(args.lanes) if args.lanes else None, mhz, memory_mhz,
                         (args.batch,) if args.batch else BATCHES)
 
 
 def _plan(args, package, board):
     mhz = args.clock_mhz or ROUTED_MHZ
-
-    def memory_clock(mhz):
-        return board.clocks(mhz, args.memory_mhz).beside_mhz
-
-    lanes = _lanes(args, package.network, board.size, mhz, memory_clock)
-    plan = Plan(package, lanes, board.size, mhz, args.weight_words, memory_clock(mhz),
-                args.batch or 1)
+    memory_mhz = board.clocks(mhz, args.memory_mhz).beside_mhz
+    lanes = _lanes(args, package.network, board.size, mhz, memory_mhz)
+    plan = Plan(package, lanes, board.size, mhz, args.weight_words, memory_mhz, args.batch or 1)
     if args.batch is None:
         plan = choose_batch(plan)
     if args.memory_mhz is None:

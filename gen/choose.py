@@ -124,19 +124,20 @@ def choose_memory_clock(plan, clocks):
 
 
 def choose_lanes(network, device, target_fps=None, max_lanes=None, mhz=ROUTED_MHZ,
-                 memory_clock=lambda mhz: mhz, batches=BATCHES):
+                 memory_mhz=None, batches=BATCHES):
     """The array for a network on a device.
 
     Without a target, the one with the highest frame rate, or nearly that and less logic, that takes
     no more than ``FILL`` of the LUT sites and has at most ``max_lanes``, by default no more than
     ``ROUTED_COMB`` sites; with one, the smallest that reaches it. Arrays that keep all weights on
     the chip go before those that stream some. ``mhz`` is the pipeline's clock, and
-    ``memory_clock(mhz)`` the memory's beside it. Raises :class:`PlanTooLarge` where none fits,
+    ``memory_mhz`` the memory's, by default the same. Raises :class:`PlanTooLarge` where none fits,
     :class:`PlanError` where none reaches the target.
     """
     most_comb = FILL * DEVICES[device].comb
     if max_lanes is None and target_fps is None:
         most_comb = min(most_comb, ROUTED_COMB)
+    pace = piece_cycles(mhz, memory_mhz or mhz)
     fitting, streaming, others = [], [], []
     for lanes in _candidates(network):
         if max_lanes is not None and lanes.count > max_lanes:
@@ -152,11 +153,8 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, mhz=ROUTED_MH
         if need["comb"] <= most_comb and room > 0:
             streaming.append(way)
 
-    def pace(way):
-        return piece_cycles(way.mhz, memory_clock(way.mhz))
-
     def with_waits(way):
-        return _with_waits(way, network, device, pace(way), batches)
+        return _with_waits(way, network, device, pace, batches)
 
     # Where all weights can stay, nobody wants to load any.
     fitting = fitting or _streaming(streaming, with_waits, most_comb, target_fps)
@@ -176,9 +174,9 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, mhz=ROUTED_MH
     fast = [way for way in fitting if way.fps >= target_fps]
     if not fast:
         way = max(fitting, key=lambda way: way.fps)
-        needed, present = way.bits * target_fps / 8e6, PIECE_BITS / 8 * way.mhz / pace(way)
+        needed, present = way.bits * target_fps / 8e6, PIECE_BITS / 8 * mhz / pace
         short = (f"; that would take {needed:,.0f} MB/s of weights, and the SDRAM gives "
                  f"{present:,.0f}" if needed > present else "")
         raise PlanError(f"{network.name} reaches {way.fps:,.0f} fps on the "
-                        f"{device.upper()} at {way.mhz:g} MHz, not {target_fps:,.0f}{short}")
+                        f"{device.upper()} at {mhz:g} MHz, not {target_fps:,.0f}{short}")
     return min(fast, key=lambda way: (way.comb, way.time)).lanes

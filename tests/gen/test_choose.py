@@ -23,11 +23,6 @@ from gen.schedule import check_lanes, make_schedule
 from hw.schedule import Lanes
 
 
-def at(mhz):
-    """The same clock for everything."""
-    return lambda _: mhz
-
-
 @pytest.mark.parametrize("device", ["25f", "45f", "85f"])
 @pytest.mark.parametrize("net", [Network(20, 1), Network(20, 2), Network(8, 1, act_bits=8)],
                          ids=lambda net: f"{net.name}-{net.act_bits}")
@@ -73,7 +68,7 @@ def test_a_memory_too_slow_for_the_target_is_named_with_what_it_gives():
     """WRN-20-4's last blocks alone have 3.2 Mbit, which two frames share."""
     net = Network(20, 4, act_frac=1, res_bits=8, res_frac=2)
     with pytest.raises(PlanError) as error:
-        choose_lanes(net, "85f", target_fps=5000, mhz=100, memory_clock=at(50))
+        choose_lanes(net, "85f", target_fps=5000, mhz=100, memory_mhz=50)
     found = re.fullmatch(r"wrn-20-4 reaches ([\d,]+) fps on the 85F at 100 MHz, not 5,000; that "
                          r"would take ([\d,]+) MB/s of weights, and the SDRAM gives 96",
                          str(error.value))
@@ -83,7 +78,7 @@ def test_a_memory_too_slow_for_the_target_is_named_with_what_it_gives():
 
 def test_arrays_that_are_nearly_as_fast_win_by_their_logic():
     net = Network(20, 4, act_frac=1, res_bits=8, res_frac=2)
-    chosen = make_schedule(net, choose_lanes(net, "85f", max_lanes=3072, memory_clock=at(133)))
+    chosen = make_schedule(net, choose_lanes(net, "85f", max_lanes=3072, memory_mhz=133))
     rival = make_schedule(net, Lanes(8, 4, 32, 4))
     assert rival.cycles < chosen.cycles < 1.01 * rival.cycles
     assert estimate_resources(chosen)["comb"] < estimate_resources(rival)["comb"]
