@@ -54,7 +54,7 @@ def _memories(schedule):
         ("maps", lanes.result_channels * schedule.act_bits, schedule.map_depth,
          columns * lanes.subslices),
         ("residual", lanes.result_channels * (schedule.res_bits + STORED_EXTRA_BITS),
-         schedule.residual_depth, lanes.pixels + 1),
+         schedule.residual_depth, lanes.pixels),
         *(("image", width, depth, 1) for width, depth in image_memories(schedule)),
         ("head", lanes.result_channels, schedule.classes * schedule.features
          // lanes.result_channels, 1),

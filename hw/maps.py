@@ -33,8 +33,8 @@ class ColumnMemory(wiring.Component):
     Parameters
     ----------
     pixels, parts, part_bits, depth : int
-    halo : tuple of str
-        Which copies exist: ``"left"`` (of the last bank), ``"right"`` (of the first).
+    halo : bool
+        Whether there are copies, of the last bank on the left and of the first on the right.
 
     Members
     -------
@@ -45,11 +45,10 @@ class ColumnMemory(wiring.Component):
         From left to right, ``COLUMN_LATENCY`` cycles later.
     """
 
-    def __init__(self, pixels, parts, part_bits, depth, halo=("left", "right")):
+    def __init__(self, pixels, parts, part_bits, depth, halo=True):
         self.pixels, self.parts, self.part_bits, self.depth = pixels, parts, part_bits, depth
-        self.columns = ([(pixels - 1, "r_left")] * ("left" in halo)
-                        + [(p, "r_addr") for p in range(pixels)]
-                        + [(0, "r_right")] * ("right" in halo))
+        self.columns = ([(pixels - 1, "r_left")] * halo
+                        + [(p, "r_addr") for p in range(pixels)] + [(0, "r_right")] * halo)
         address = range(max(2, depth))
         super().__init__({
             "w_en": In(pixels), "w_addr": In(address), "w_part": In(range(max(2, parts))),

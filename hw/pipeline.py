@@ -119,7 +119,7 @@ class Pipeline(wiring.Component):
                                              issue.signature)
         stored = residual_layout(y)
         m.submodules.residual = residual = ColumnMemory(
-            lanes.pixels, 1, stored.elem_shape.size, y.residual_depth, halo=("left",))
+            lanes.pixels, 1, stored.elem_shape.size, y.residual_depth, halo=False)
         m.submodules.pool = pool = PoolUnit(y)
         m.submodules.queue = queue = FarQueue(IMAGE_SHAPE)
         wiring.connect(m, wiring.flipped(self.image), queue.x)
@@ -163,11 +163,11 @@ class Pipeline(wiring.Component):
         # The residual map belongs to the result unit or to the pool unit.
         r_data = [data.View(stored.elem_shape, column) for column in residual.r_data]
         m.d.comb += [pool.r_data[i].eq(column) for i, column in enumerate(r_data)]
-        m.d.comb += [results.residual[p].eq(column) for p, column in enumerate(r_data[1:])]
+        m.d.comb += [results.residual[p].eq(column) for p, column in enumerate(r_data)]
         m.d.comb += [
             pool.start.eq(pool_start),
-            residual.r_addr.eq(Mux(pool.busy[-1], pool.r_addr, word[RESIDUAL_READ_DELAY].residual)),
-            residual.r_left.eq(pool.r_left)]
+            residual.r_addr.eq(Mux(pool.busy[-1], pool.r_addr,
+                                   word[RESIDUAL_READ_DELAY].residual))]
         written = word[RESIDUAL_WRITE_DELAY]
         with m.If(pool.busy[-1]):
             m.d.comb += [residual.w_en.eq(pool.w_en), residual.w_addr.eq(pool.w_addr)]

@@ -5,8 +5,8 @@ words at a time, downwards, so that every row is read once, and a word is overwr
 the last read of it:
 
 * a new word (row y, group g//2) replaces an old one of row y in group g or g-1;
-* reads have then reached row 2y+1 >= y, and the bank that group g-1 still owes to its right
-  neighbour is written only by that neighbour itself.
+* reads have then reached row 2y+1 >= y, and the column of pixels that group g-1 still owes to its
+  right neighbour was kept when it was read.
 """
 
 from amaranth import *
@@ -16,6 +16,7 @@ from amaranth.lib.wiring import In, Out
 from gen.network import POOL_MULTIPLIER, POOL_SHIFT
 
 from .maps import COLUMN_LATENCY
+from .memory import READ_LATENCY, Ram
 from .pipe import copies, delayed
 from .results import RESIDUAL_WRITE_DELAY, residual_layout
 
@@ -46,9 +47,9 @@ class PoolUnit(wiring.Component):
         Pulse of :class:`.results.ResultSequencer`.
     busy : ``Out(pixels + 1)``
         The residual map belongs to this unit: a copy for every bank, and one for the addresses.
-    r_addr, r_left : Out
-        Address of the words and of the left neighbour's copy.
-    r_data : ``In(residual, one pixel more on the left)``
+    r_addr : Out
+    r_data : ``In(residual)``
+        The word ``COLUMN_LATENCY`` cycles later.
     w_en, w_addr, w_data : Out
     """
 
@@ -59,8 +60,7 @@ class PoolUnit(wiring.Component):
         address = range(max(2, schedule.residual_depth))
         super().__init__({
             "start": In(1), "busy": Out(stored.length + 1),
-            "r_addr": Out(address), "r_left": Out(address),
-            "r_data": In(data.ArrayLayout(stored.elem_shape, stored.length + 1)),
+            "r_addr": Out(address), "r_data": In(stored),
             "w_en": Out(stored.length), "w_addr": Out(address), "w_data": Out(stored)})
 
     def elaborate(self, platform):
@@ -121,29 +121,40 @@ class PoolUnit(wiring.Component):
                     m.d.sync += [row.eq(0), group.eq(Mux(group_end, 0, group + 1)),
                                  read.eq(next_read), read_base.eq(next_read),
                                  write.eq(next_write), write_base.eq(next_write)]
-        m.d.sync += [self.r_addr.eq(read), self.r_left.eq(read - slices)]
+        m.d.sync += self.r_addr.eq(read)
 
         control = [data.View(CONTROL, Cat(running & lower, row == 0, group == 0, group[0]))]
         for _ in range(WRITE_DELAY):
             control.append(delayed(m, control[-1], 1, state=True))
 
         at_data = 1 + COLUMN_LATENCY
+        # The left neighbour of a group's first pixel is the last one of the group before, which was
+        # read a column of words ago, at least four cycles: a row each.
+        line = Cat(lower, row)
+        m.submodules.neighbours = neighbours = Ram(
+            self.r_data[0].as_value().shape().width, 2 * max(layer.rows for layer in self.layers),
+            style="distributed")
+        m.d.comb += [
+            neighbours.r_addr.eq(delayed(m, line, at_data - READ_LATENCY)),
+            neighbours.w_addr.eq(delayed(m, line, at_data)), neighbours.w_en.eq(1),
+            neighbours.w_data.eq(self.r_data[-1])]
+        words = [data.View(self.r_data[0].shape(), neighbours.r_data), *self.r_data]
         rounding = 1 << POOL_SHIFT - 1
         sums = []
         complete = copies(m, control[at_data].complete, lanes.pixels // 2, platform)
         for i in range(0, lanes.pixels, 2):
             sums.append([])
             for j in range(lanes.result_channels):
-                left = self.r_data[i][j]
+                left = words[i][j]
                 if i == 0:
                     left = Mux(control[at_data].leftmost, 0, left)
-                across = Signal(signed(len(self.r_data[i][j]) + 2), reset_less=True)
+                across = Signal(signed(len(left) + 2), reset_less=True)
                 upper, before = (Signal(across.shape(), reset_less=True) for _ in range(2))
                 total = Signal(signed(len(across) + 2), reset_less=True)
                 product = Signal(signed(len(total) + POOL_MULTIPLIER.bit_length()),
                                  reset_less=True)
                 m.d.sync += [
-                    across.eq(left + self.r_data[i + 1][j] + self.r_data[i + 2][j]),
+                    across.eq(left + words[i + 1][j] + words[i + 2][j]),
                     product.eq(total * POOL_MULTIPLIER)]
                 with m.If(complete[i // 2]):
                     m.d.sync += [total.eq(upper + across), before.eq(across)]

@@ -22,7 +22,7 @@ class Bench(Elaboratable):
         self.layout = residual_layout(schedule)
         self.unit = PoolUnit(schedule)
         self.memory = ColumnMemory(self.lanes.pixels, 1, self.layout.elem_shape.size,
-                                   schedule.residual_depth, halo=("left",))
+                                   schedule.residual_depth, halo=False)
         address = self.memory.w_addr.shape()
         self.w_en, self.w_addr, self.r_addr = Signal(), Signal(address), Signal(address)
         self.w_data, self.r_data = Signal(self.layout), Signal(self.layout)
@@ -33,14 +33,13 @@ class Bench(Elaboratable):
         width = self.lanes.pixels
         m.d.comb += [
             memory.r_addr.eq(Mux(unit.busy, unit.r_addr, self.r_addr)),
-            memory.r_left.eq(unit.r_left),
             memory.w_en.eq(Mux(unit.busy, unit.w_en, self.w_en.replicate(width))),
             memory.w_addr.eq(Mux(unit.busy, unit.w_addr, self.w_addr)),
             *(unit.r_data[i].eq(data.View(self.layout.elem_shape, column))
               for i, column in enumerate(memory.r_data)),
             *(memory.w_data[p].eq(Mux(unit.busy, unit.w_data[p].as_value(),
                                       self.w_data[p].as_value())) for p in range(width)),
-            *(self.r_data[p].eq(memory.r_data[p + 1]) for p in range(width))]
+            *(self.r_data[p].eq(memory.r_data[p]) for p in range(width))]
         return m
 
 
