@@ -11,6 +11,7 @@ from hw.dot import ADDERS_PER_CHAIN
 from hw.head import sums_memory
 from hw.image import image_memories
 from hw.results import STORED_EXTRA_BITS
+from hw.weights import PIECE_BITS
 
 from .device import EBR_BITS, block_rams
 
@@ -58,7 +59,8 @@ def _memories(schedule):
         *(("image", width, depth, 1) for width, depth in image_memories(schedule)),
         ("head", lanes.result_channels, schedule.classes * schedule.features
          // lanes.result_channels, 1),
-        *([("sums", sums_width, sums_depth, 1)] if style == "block" else [])]
+        *([("sums", sums_width, sums_depth, 1)] if style == "block" else []),
+        *([("queue", PIECE_BITS, schedule.queue_words, 1)] if schedule.queue_words else [])]
 
 
 def memory_bits(schedule):

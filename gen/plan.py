@@ -21,7 +21,7 @@ from .estimate import PlanTooLarge, check_fit, estimate_resources
 from .layout import contents, pass_name
 from .network import Network
 from .package import Package, PackageError
-from .residency import least_words, piece_cycles, place_weights, weight_room
+from .residency import least_words, piece_cycles, place_weights, queue_room, weight_room
 from .schedule import in_rounds, make_schedule
 
 __all__ = ["BATCHES", "FORMAT", "Plan", "PlanError", "reside"]
@@ -217,7 +217,7 @@ def reside(network, lanes, device, weight_words, pace, batch):
     device, schedule = DEVICES[device], make_schedule(network, lanes)
     rounds = in_rounds(schedule) if batch == 2 else schedule
     room = weight_room(rounds, device) if weight_words is None else weight_words
-    residency = place_weights(schedule, room, pace, batch)
+    residency = place_weights(schedule, room, pace, batch, queue_room(rounds, room, device))
     if residency is None:
         if weight_words is None:
             check_fit(rounds, device, network.name)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from hw.issue import ARRAY_DELAY, SEEN_DELAY
 from hw.pipe import FAR
-from hw.queue import DEPTH as QUEUE
+from hw.queue import DEPTH
 from hw.schedule import Schedule, WeightLoad
 from hw.sdram import read_share
 from hw.weights import LOADED_DELAY, PIECE_BITS, pieces
@@ -20,7 +20,7 @@ from .device import EBR_SHAPES, block_rams
 from .estimate import estimate_resources
 from .schedule import in_passes, in_rounds
 
-__all__ = ["Residency", "least_words", "piece_cycles", "place_weights", "weight_room"]
+__all__ = ["Residency", "least_words", "piece_cycles", "place_weights", "queue_room", "weight_room"]
 
 MEMORY_BITS = 16  # that the SDRAM gives in a cycle of its clock, but for refreshes
 FETCH = 3    # cycles between two loads
@@ -28,7 +28,8 @@ FETCH = 3    # cycles between two loads
 START = LOADED_DELAY + FAR + SEEN_DELAY + 3
 ROUNDS = 4   # until loads and layers repeat themselves
 SLOWER = 0.002  # of a round that fewer passes may cost
-SPARE = 0.04   # WRN-20-4 on 6,144 lanes was routed with 194 of the 208 block RAMs, placed with 198
+SPARE = 0.04   # WRN-20-4 on 6,144 lanes was routed with 198 of the 208 block RAMs
+QUEUE_STEP = EBR_SHAPES[0][1]  # pieces of the weight stream in a block RAM
 WHOLE, STRIDED, ALL = range(3)  # which of the convolutions that read the largest maps are divided
 
 
@@ -152,9 +153,10 @@ class _Passes:
         # Loads come in order, rounds too.
         return addresses, {index: max(each, after - count) for index, each in loads.items()}
 
-    def round_cycles(self, loads, pace):
-        """Cycles from one round's end to the next one's, once they repeat."""
-        over, end, loaded, ends = {}, 0.0, 0.0, []
+    def round_cycles(self, loads, pace, queue):
+        """Cycles from one round's end to the next one's, once they repeat, where up to ``queue``
+        pieces may wait for a load."""
+        over, end, loaded, waiting, ends = {}, 0.0, 0.0, 0.0, []
         for turn in range(ROUNDS):
             before = turn * len(self)
             for index, (gap, cycles) in enumerate(zip(self.gaps, self.cycles)):
@@ -162,10 +164,12 @@ class _Passes:
                 if index in loads:
                     # Loads come in the layers' order, each waits only for layers before its own.
                     free = over.get(before + loads[index] - 1, 0) + ARRAY_DELAY + FAR
-                    # What the stream gave in between waits in the queue.
                     first, count = max(loaded + FETCH, free), self.words[index] * self.word_pieces
-                    ahead = min(QUEUE - 1, (first - loaded) / pace)
-                    loaded = first + max(count, (count - ahead) * pace)
+                    waiting = min(queue, waiting + (first - loaded) / pace)
+                    # A piece a cycle goes until none waits, more than wait now: others come.
+                    at_once = min(count, waiting / (1 - 1 / pace)) if pace > 1 else count
+                    loaded = first + at_once + (count - at_once) * pace
+                    waiting = max(0, waiting + (loaded - first) / pace - count)
                     begin = max(begin, loaded + START)
                 end = begin + cycles
                 over[before + index] = end
@@ -173,10 +177,19 @@ class _Passes:
         return round(ends[-1] - ends[-2])
 
 
-def _placed(schedule, addresses, loads):
-    """The schedule with its weights there, see :class:`_Passes`."""
+def _shortest_queue(passes, loads, pace, most):
+    """A round's cycles, and the pieces of at most ``most`` that have to wait for it."""
+    lengths = range(0, most + 1, QUEUE_STEP)
+    cycles = [passes.round_cycles(loads, pace, length + DEPTH - 1) for length in lengths]
+    return next((time, length) for time, length in zip(cycles, lengths)
+                if time <= min(cycles) * (1 + SLOWER))
+
+
+def _placed(schedule, addresses, loads, queue):
+    """The schedule with its weights there, see :class:`_Passes`, and ``queue`` pieces waiting."""
     return replace(
-        schedule, loads=tuple(WeightLoad(index, after) for index, after in loads.items()),
+        schedule, queue_words=queue,
+        loads=tuple(WeightLoad(index, after) for index, after in loads.items()),
         layers=tuple(replace(layer, weights=address)
                      for layer, address in zip(schedule.layers, addresses)))
 
@@ -207,14 +220,26 @@ def _words_in(schedule, block_rams_of_all):
     return depth - row
 
 
-def place_weights(schedule, depth, pace, frames=1):
+def queue_room(schedule, depth, device):
+    """Pieces of the weight stream that may wait on ``device``, in the block RAMs that weight
+    memories of ``depth`` words and everything else leave. They have few wires, so where they lie
+    matters little."""
+    lanes = schedule.lanes
+    spare = (device.ebr - estimate_resources(schedule)["ebr"] + lanes.weight_memories
+             * (block_rams(lanes.weight_bits, schedule.weight_depth)
+                - block_rams(lanes.weight_bits, depth)))
+    return max(0, spare) * QUEUE_STEP
+
+
+def place_weights(schedule, depth, pace, frames=1, queue=0):
     """Choose what stays in weight memories of ``depth`` words, in rounds of one or two frames.
 
     Where not all of it does, convolutions run in passes over a group of outputs each, so that the
     buffer need not hold the weights of a whole one. Starts with a ring for all passes and lets
     single ones stay or go as long as a round gets shorter, or as short with less to stream.
-    ``schedule`` is one frame's; ``pace`` are the :func:`piece_cycles` of the stream. Returns a
-    :class:`Residency`, or ``None`` where a pass's weights exceed ``depth``.
+    ``schedule`` is one frame's; ``pace`` are the :func:`piece_cycles` of the stream, of which up to
+    ``queue`` pieces may wait in block RAM: as few as cost no time. Returns a :class:`Residency`, or
+    ``None`` where a pass's weights exceed ``depth``.
     """
     rounds = in_rounds if frames == 2 else lambda one: one
     if schedule.weight_depth <= depth:
@@ -222,13 +247,13 @@ def place_weights(schedule, depth, pace, frames=1):
         return Residency(schedule, schedule.cycles, 0, 0)
     for divided in (WHOLE, STRIDED, ALL):
         units = _units(schedule, divided)
-        found = _place_some(schedule, units, depth, pace, rounds)
+        found = _place_some(schedule, units, depth, pace, rounds, queue)
         if found:
             return found
     return None
 
 
-def _place_some(schedule, units, depth, pace, rounds):
+def _place_some(schedule, units, depth, pace, rounds, queue):
     """The best residency of these units, for the round that ``rounds`` makes of a frame."""
     def passes_of(groups):
         """The schedule in such passes, and the part of each of a frame's."""
@@ -243,7 +268,8 @@ def _place_some(schedule, units, depth, pace, rounds):
         if placed is None:
             return None
         _, loads = placed
-        return passes.round_cycles(loads, pace), sum(passes.words[index] for index in loads)
+        return (passes.round_cycles(loads, pace, queue + DEPTH - 1),
+                sum(passes.words[index] for index in loads))
 
     def moves(resident):
         """One unit of each convolution, as they are all alike, stays or goes."""
@@ -273,8 +299,8 @@ def _place_some(schedule, units, depth, pace, rounds):
         passes = _Passes(joined)
         placed = passes.place({parts_of[unit] for unit in stay}, depth)
         if placed is not None:
-            cycles = passes.round_cycles(placed[1], pace)
-            found.append(Residency(_placed(joined, *placed), cycles, cycles - joined.cycles,
+            cycles, words = _shortest_queue(passes, placed[1], pace, queue)
+            found.append(Residency(_placed(joined, *placed, words), cycles, cycles - joined.cycles,
                                    best[1] * passes.word_pieces * PIECE_BITS))
     fewest = min(one.cycles for one in found)
     return min((one for one in found if one.cycles <= fewest * (1 + SLOWER)),

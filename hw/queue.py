@@ -4,12 +4,14 @@ from amaranth import *
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .pipe import FAR, delayed, far
+from .memory import READ_LATENCY, Ram
+from .pipe import FAR, count_up, delayed, far
 
 __all__ = ["QUEUE_LATENCY", "FarQueue", "Relay"]
 
 DEPTH = 17               # 16 in LUT RAM, which has no less, and one in a register
 QUEUE_LATENCY = FAR + 2  # cycles through an empty queue
+NOTICE = 2 * (FAR + 1)   # words that may come after there's no room
 
 
 class Passage(wiring.Component):
@@ -34,19 +36,58 @@ class FarQueue(Passage):
 
     There are registers on the way here and on the way back, for no signal goes there and back in a
     cycle; and room for all that is taken until the word that there's no more has gone there.
+
+    Parameters
+    ----------
+    shape : ShapeLike
+        Of the payload.
+    stored : int
+        Words that wait in block RAM, beside the few that the queue has in any case: none, or
+        enough for a word a cycle.
+
+    Raises
+    ------
+    ValueError
+        If it's a few.
     """
+
+    def __init__(self, shape, stored=0):
+        if 0 < stored < 4 * NOTICE:
+            raise ValueError(f"Words stored in block RAM must be none or at least {4 * NOTICE}, "
+                             f"not {stored!r}")
+        super().__init__(shape)
+        self.stored = stored
 
     def elaborate(self, platform):
         m = Module()
         payload = Value.cast(self.x.payload)
         m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=len(payload), depth=DEPTH)
+        data, valid = delayed(m, payload, FAR), far(m, self.x.valid & self.x.ready)
+        room = queue.level < DEPTH - NOTICE
+        if self.stored:
+            data, valid, room = self._store(m, data, valid, room)
         m.d.comb += [
-            self.x.ready.eq(far(m, queue.level < DEPTH - 2 * (FAR + 1))),
-            queue.w_data.eq(delayed(m, payload, FAR)),
-            queue.w_en.eq(far(m, self.x.valid & self.x.ready)),
+            self.x.ready.eq(far(m, room)), queue.w_data.eq(data), queue.w_en.eq(valid),
             self.y.payload.eq(queue.r_data), self.y.valid.eq(queue.r_rdy),
             queue.r_en.eq(self.y.ready)]
         return m
+
+    def _store(self, m, data, valid, taken):
+        """``(data, valid, room)``: what comes out of the block RAM, into which words go until they
+        are ``taken``, and whether it has room for those on their way."""
+        m.submodules.ram = ram = Ram(len(data), self.stored, style="block")
+        w_end, r_end = Signal(), Signal()
+        # A word less than there are, so that its sign tells whether there is one.
+        level = Signal(range(-1, self.stored), init=-1)
+        leaves, room = Signal(), Signal()
+        m.d.comb += [leaves.eq(taken & ~level[-1]), ram.w_en.eq(valid), ram.w_data.eq(data)]
+        m.d.sync += [level.eq(level + valid - leaves), room.eq(level < self.stored - 2 * NOTICE)]
+        for moves, address, end in ((valid, ram.w_addr, w_end), (leaves, ram.r_addr, r_end)):
+            count = Signal.like(address)
+            m.d.comb += address.eq(count)
+            with m.If(moves):
+                count_up(m, count, end, self.stored)
+        return ram.r_data, delayed(m, leaves, READ_LATENCY, state=True), room
 
 
 class Relay(Passage):

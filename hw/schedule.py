@@ -180,7 +180,8 @@ class Schedule:
 
     ``map_depth`` counts words of a memory column for activation maps, ``residual_depth`` for
     residual maps, ``image_words`` those of the image. ``loads`` are the :class:`WeightLoad` of a
-    round in the order of their layers; none if all weights stay.
+    round in the order of their layers; none if all weights stay. ``queue_words`` are pieces of
+    weights that wait in block RAM until there's room for them.
     """
 
     lanes: Lanes
@@ -197,6 +198,7 @@ class Schedule:
     residual_depth: int
     image_words: int
     loads: tuple = ()
+    queue_words: int = 0
 
     @property
     def weight_depth(self):

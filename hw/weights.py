@@ -8,7 +8,8 @@
 
 The stream holds the weights of every :class:`.schedule.WeightLoad`, frame after frame: a word of
 memory 0, of memory 1 and so on, then the next address; each word in pieces, lowest first. A load
-waits until the layers are over whose weights it overwrites, and a layer until it's loaded.
+waits until the layers are over whose weights it overwrites, and a layer until it's loaded. What
+comes in the meantime waits in a queue.
 """
 
 from amaranth import *
@@ -137,7 +138,7 @@ class WeightLoader(wiring.Component):
         m.d.comb += row.addr.eq(index)
 
         memories = y.lanes.weight_memories
-        m.submodules.queue = queue = FarQueue(PIECE_BITS)
+        m.submodules.queue = queue = FarQueue(PIECE_BITS, y.queue_words)
         m.submodules.relay = relay = Relay(PIECE_BITS)
         wiring.connect(m, wiring.flipped(self.pieces), queue.x)
         wiring.connect(m, queue.y, relay.x)

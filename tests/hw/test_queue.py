@@ -1,5 +1,7 @@
 """What a stream goes through on a long way: every word comes out, in order and at full speed."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,14 @@ from hw.queue import FarQueue, Relay
 from tests.streams import STALLS, receive, send, simulate
 
 WORDS = np.random.default_rng(2).integers(0, 1 << 12, 300).tolist()
-UNITS = [FarQueue, Relay]
+
+
+def stored(words):
+    """A queue with as many of its words in block RAM."""
+    return pytest.param(partial(FarQueue, stored=words), id=f"FarQueue-{words}")
+
+
+UNITS = [FarQueue, stored(21), stored(64), Relay]
 
 
 @pytest.mark.parametrize("slow", STALLS)
@@ -48,7 +57,7 @@ def test_ready_comes_back_through_a_register(unit):
 
     async def bench(ctx):
         ctx.set(dut.x.valid, 1)
-        for _ in range(40):
+        for _ in range(100):
             before = ctx.get(dut.x.ready)
             ctx.set(dut.y.ready, 1)
             assert ctx.get(dut.x.ready) == before
