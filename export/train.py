@@ -31,6 +31,7 @@ __all__ = ["Recipe", "TrainError", "accuracy", "finished", "keep", "restore", "t
 
 
 VARIANT = tuple(Variant.__dataclass_fields__)
+NO_BF16 = "DEFAULT", "AVX2"  # processors as PyTorch names them, without instructions for bfloat16
 
 
 class TrainError(ValueError):
@@ -368,6 +369,9 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         parallel = torch.nn.parallel.DistributedDataParallel(model)
     ours = slice(processes.rank, None, processes.size)
     mixed = torch.autocast(device.type, torch.bfloat16) if recipe.amp == "bf16" else nullcontext()
+    if (recipe.amp == "bf16" and device.type == "cpu" and processes.rank == 0
+            and torch.backends.cpu.get_cpu_capability() in NO_BF16):
+        log("this processor has no instructions for bfloat16: --amp off is some ten times faster")
     steps = len(images) // recipe.batch
     side, began, first = None, time.monotonic(), epoch
 

@@ -271,6 +271,15 @@ def test_bfloat16_trains_and_evaluates_in_float32(data, tmp_path):
     assert pack(state, load(data)[1]).accuracy == state["history"][-1]["test"]
 
 
+@pytest.mark.parametrize("amp,capability,told", [
+    ("bf16", "AVX2", True), ("bf16", "AVX512", False), ("off", "AVX2", False)])
+def test_bfloat16_without_instructions_for_it_is_told(
+        data, tmp_path, monkeypatch, capsys, amp, capability, told):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert train(data, tmp_path / "run.pt", "--epochs", 1, "--amp", amp) == 0
+    assert ("--amp off" in capsys.readouterr().out) == told
+
+
 def torchrun(*command):
     """``command`` in two processes, which must succeed."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
