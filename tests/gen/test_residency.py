@@ -1,5 +1,6 @@
 """Which weights stay and which are streamed, and that nothing is overwritten too early."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -9,7 +10,15 @@ from gen.estimate import PlanTooLarge, estimate_resources
 from gen.network import Network
 from gen.package import Package
 from gen.plan import Plan
-from gen.residency import SPARE, least_words, piece_cycles, place_weights, weight_room
+from gen.residency import (
+    QUEUE_STEP,
+    SPARE,
+    least_words,
+    piece_cycles,
+    place_weights,
+    queue_room,
+    weight_room,
+)
 from gen.schedule import in_rounds, make_schedule
 from hw.schedule import Lanes
 from hw.weights import PIECE_BITS, pieces
@@ -132,6 +141,34 @@ def test_a_faster_memory_saves_waits_until_a_piece_comes_every_cycle():
     # A refresh every 7.8125 us; 10 cycles and 120 ns are lost for it.
     assert piece_cycles(100, 100) == pytest.approx(2 / (1 - 22 / 781.25))
     assert piece_cycles(100, 300) == piece_cycles(100, 900) == 1
+
+
+def test_weights_that_wait_in_a_queue_save_waits_and_as_few_as_that_takes():
+    schedule = make_schedule(*CASES[2])
+    depth = schedule.weight_depth // 3
+    found = [place_weights(schedule, depth, PACE, queue=queue)
+             for queue in (0, 2048, 8192, 1 << 15, 1 << 16)]
+    assert [one.schedule.queue_words for one in found[:3]] == [0, 2048, 8192]
+    cycles = [one.cycles for one in found]
+    assert cycles == sorted(cycles, reverse=True) and cycles[2] < 0.95 * cycles[0]
+    # The rest of the frame's weights is in the memories: more than that never waits.
+    assert found[3] == found[4] and found[3].schedule.queue_words < 1 << 15
+    # A piece every cycle: none has to wait.
+    assert place_weights(schedule, depth, 1, queue=8192).schedule.queue_words == 0
+
+
+@pytest.mark.parametrize("device,width,lanes", [
+    ("85f", 4, Lanes(8, 8, 32, 4)), ("45f", 4, Lanes(4, 8, 32, 4)), ("25f", 2, Lanes(4, 4, 16, 4))])
+def test_the_queue_takes_block_rams_that_are_left(device, width, lanes):
+    net = Network(20, width, act_frac=1, res_bits=8, res_frac=2)
+    schedule, device = make_schedule(net, lanes), DEVICES[device]
+    depth = weight_room(schedule, device)
+    most = queue_room(schedule, depth, device)
+    placed = place_weights(schedule, depth, PACE, queue=most).schedule
+    assert most % QUEUE_STEP == 0 and placed.queue_words <= most
+    assert estimate_resources(placed)["ebr"] <= device.ebr
+    full = dataclasses.replace(placed, queue_words=most + QUEUE_STEP)
+    assert estimate_resources(full)["ebr"] > device.ebr
 
 
 def test_without_need_nothing_is_streamed():

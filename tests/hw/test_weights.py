@@ -1,5 +1,6 @@
 """Streamed weights: loader, hops and memories against a consumer that reads every word."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -50,13 +51,14 @@ CASES = [(Lanes(2, 4, 8, 4), 0.05), (Lanes(2, 4, 8, 4), 0.5), (Lanes(2, 16, 16, 
 
 
 @pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("lanes,share", CASES)
-def test_every_layer_reads_the_words_that_were_streamed_for_it(lanes, share, stall):
+@pytest.mark.parametrize("lanes,share,queue", [*((*case, 0) for case in CASES), (*CASES[0], 100)])
+def test_every_layer_reads_the_words_that_were_streamed_for_it(lanes, share, queue, stall):
     """Other contents in each of three frames, so that a word of another frame shows."""
     whole = make_schedule(tiny_network(), lanes)
     least = max(layer.weight_words for layer in whole.layers)
     schedule = place_weights(
         whole, least + int(share * (whole.weight_depth - least)), PACE).schedule
+    schedule = dataclasses.replace(schedule, queue_words=queue)
     rng, memories, bits = np.random.default_rng(1), lanes.weight_memories, lanes.weight_bits
     streamed = [load.layer for load in schedule.loads]
     words = {(frame, index): [[int.from_bytes(rng.bytes(bits), "little") & (1 << bits) - 1
