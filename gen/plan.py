@@ -42,7 +42,7 @@ class Plan:
     ``create`` makes the gateware; ``save`` and ``load`` keep a plan in a build folder as
     ``plan.json`` beside ``package.safetensors``. ``clock_mhz`` is the pipeline's, ``memory_mhz``
     that of the memory chip which weights are streamed from (by default the same). ``batch`` are the
-    frames that share the streamed weights of the last group of blocks, see
+    frames that share the streamed weights of the second and the last group of blocks, see
     :func:`.schedule.in_rounds`.
     """
 

@@ -100,17 +100,18 @@ def in_passes(schedule, groups_of):
 
 
 def in_rounds(schedule):
-    """``schedule`` for two frames at a time, so that the weights of the last group of blocks, most
-    of the network's, come once for both.
+    """``schedule`` for two frames at a time, so that the weights of the second and the last group
+    of blocks, nearly all of the network's, come once for both.
 
-    The first frame waits, at the end of the second group, for the other one; from there each pass
-    runs for one and then for the other.
+    The first frame waits, behind the convolution that halves its map for the first time, for the
+    other one; from there each pass runs for one and then for the other.
     """
     layers = schedule.layers
-    deep = max(index for index, layer in enumerate(layers) if layer.pool)
+    halving = next(layer.name for layer in layers if layer.pool)
+    deep = 1 + max(index for index, layer in enumerate(layers) if layer.name == halving)
 
     def second(layers, reuses):
-        # The other frame's map of the second group of blocks has half the words of the first's.
+        # A residual map of the second group of blocks has half the words of the first's.
         return [replace(layer, frame=1, residual=schedule.residual_depth // 2, reuses=reuses)
                 for layer in layers]
     order = [*layers[:deep], *second(layers[:deep], False)]
@@ -164,10 +165,12 @@ def _with_maps(schedule):
             words = written[layer.name]
             if layer.from_image and slide:
                 target = rise
+            elif _waits(layers, index):
+                # Waits there while the other frame uses the place below. That's then divided into
+                # maps of this size: two are read and two written in turn.
+                target = -(-zone // words) * words
             elif layer.name in names:
                 target = read[layer.frame][0] - SLIDE * layer.row_words
-            elif _waits(layers, index):
-                target = zone        # waits there while the other frame uses the place below
             else:
                 target = _first_fit(words, [*read.values(), *write.values()])
             write[layer.frame] = target, words
