@@ -9,6 +9,7 @@ from pathlib import Path
 
 from boards.ulx3s import BOARDS, Board
 from hw.schedule import Lanes
+from hw.weights import PIECE_BITS
 
 from .build import write_build
 from .choose import ROUTED_MHZ, choose_batch, choose_lanes, choose_memory_clock
@@ -177,7 +178,8 @@ def _say(plan):
     if plan.schedule.loads:
         print(f"  weights   {plan.streamed_bits:,} bits streamed a frame, "
               f"{len(plan.schedule.loads)} of {len(plan.schedule.layers)} passes; "
-              f"{plan.stall_cycles:,} cycles wait for them (SDRAM at {plan.memory_mhz:.1f} MHz"
+              f"{plan.stall_cycles:,} cycles wait for them (SDRAM at {plan.memory_mhz:.1f} MHz, "
+              f"{plan.schedule.queue_words * PIECE_BITS:,} bits may queue"
               f"{', two frames at a time' if plan.batch == 2 else ''})")
     print(f"  resources {need['comb']:,} COMB, {need['ff']:,} FF, {need['ebr']} EBR, "
           f"{need['dsp']} DSP of the {plan.device.upper()} (estimate)")
