@@ -25,7 +25,7 @@ venv: .venv/ready ## the virtual environment that all targets use
 # Everything but torch: generating, simulating and building run without it.
 .venv/ready: pyproject.toml
 	@test -x $(PYTHON) || $(PYTHON3) -m venv .venv
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[sim,build,host]' 'pytest>=8,<10' 'ruff>=0.6'
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[sim,build,host,test]'
 	@touch $@
 
 venv-train: .venv/ready-train ## the same with torch, for `python -m export`
@@ -47,7 +47,7 @@ bitstream: .venv/ready $(BUILD)/plan.json ## bitstream for BOARD with measured s
 	$(PYTHON) -m boards.build --build $(BUILD) --board $(BOARD) --seed $(SEED) $(if $(MHZ),--mhz $(MHZ))
 
 test: .venv/ready-train ## the whole test suite
-	$(PYTHON) -m pytest -m 'not slow'
+	$(PYTHON) -m pytest -m 'not slow' -n auto --dist loadfile
 
 test-slow: .venv/ready-train ## checks that take minutes each
 	$(PYTHON) -m pytest -m slow
