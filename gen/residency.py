@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from hw.issue import ARRAY_DELAY, SEEN_DELAY
 from hw.pipe import FAR
-from hw.queue import DEPTH
+from hw.queue import DEPTH as IN_LUTS
 from hw.schedule import Schedule, WeightLoad
 from hw.sdram import read_share
 from hw.weights import LOADED_DELAY, PIECE_BITS, pieces
@@ -154,8 +154,9 @@ class _Passes:
         return addresses, {index: max(each, after - count) for index, each in loads.items()}
 
     def round_cycles(self, loads, pace, queue):
-        """Cycles from one round's end to the next one's, once they repeat, where up to ``queue``
-        pieces may wait for a load."""
+        """Cycles from one round's end to the next one's, once they repeat, where ``queue`` pieces
+        may wait for a load in block RAM."""
+        room = queue + IN_LUTS - 1
         over, end, loaded, waiting, ends = {}, 0.0, 0.0, 0.0, []
         for turn in range(ROUNDS):
             before = turn * len(self)
@@ -165,7 +166,7 @@ class _Passes:
                     # Loads come in the layers' order, each waits only for layers before its own.
                     free = over.get(before + loads[index] - 1, 0) + ARRAY_DELAY + FAR
                     first, count = max(loaded + FETCH, free), self.words[index] * self.word_pieces
-                    waiting = min(queue, waiting + (first - loaded) / pace)
+                    waiting = min(room, waiting + (first - loaded) / pace)
                     # A piece a cycle goes until none waits, more than wait now: others come.
                     at_once = min(count, waiting / (1 - 1 / pace)) if pace > 1 else count
                     loaded = first + at_once + (count - at_once) * pace
@@ -180,7 +181,7 @@ class _Passes:
 def _shortest_queue(passes, loads, pace, most):
     """A round's cycles, and the pieces of at most ``most`` that have to wait for it."""
     lengths = range(0, most + 1, QUEUE_STEP)
-    cycles = [passes.round_cycles(loads, pace, length + DEPTH - 1) for length in lengths]
+    cycles = [passes.round_cycles(loads, pace, length) for length in lengths]
     return next((time, length) for time, length in zip(cycles, lengths)
                 if time <= min(cycles) * (1 + SLOWER))
 
@@ -268,8 +269,7 @@ def _place_some(schedule, units, depth, pace, rounds, queue):
         if placed is None:
             return None
         _, loads = placed
-        return (passes.round_cycles(loads, pace, queue + DEPTH - 1),
-                sum(passes.words[index] for index in loads))
+        return passes.round_cycles(loads, pace, queue), sum(passes.words[index] for index in loads)
 
     def moves(resident):
         """One unit of each convolution, as they are all alike, stays or goes."""
