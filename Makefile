@@ -50,7 +50,7 @@ test: .venv/ready-train ## the whole test suite
 	$(PYTHON) -m pytest -m 'not slow' -n auto --dist loadfile
 
 test-slow: .venv/ready-train ## checks that take minutes each
-	$(PYTHON) -m pytest -m slow
+	$(PYTHON) -m pytest -m slow -n auto --dist loadfile
 
 lint: .venv/ready ## style checks
 	.venv/bin/ruff check .
