@@ -28,7 +28,7 @@ FETCH = 3    # cycles between two loads
 START = LOADED_DELAY + FAR + SEEN_DELAY + 3
 ROUNDS = 4   # until loads and layers repeat themselves
 SLOWER = 0.002  # of a round that fewer passes may cost
-SPARE = 0.04   # WRN-20-4 on 6,144 lanes was routed with 198 of the 208 block RAMs
+SPARE = 0.04   # WRN-20-4 was routed with all of 208 block RAMs in use, 16 of them by the queue
 QUEUE_STEP = EBR_SHAPES[0][1]  # pieces of the weight stream in a block RAM
 WHOLE, STRIDED, ALL = range(3)  # which of the convolutions that read the largest maps are divided
 
@@ -198,8 +198,9 @@ def _placed(schedule, addresses, loads, queue):
 def weight_room(schedule, device):
     """Words that a weight memory may have beside everything else on ``device``.
 
-    Where some weights are streamed in any case, ``SPARE`` of the block RAMs are left free if the
-    others suffice: with all of them in use many lie far from where they're needed.
+    Where some weights are streamed in any case, ``SPARE`` of the block RAMs are left to the queue
+    (:func:`queue_room`) if the others suffice: with all of them in use many lie far from where
+    they're needed.
     """
     full = _words_in(schedule, device.ebr)
     if schedule.weight_depth <= full:
