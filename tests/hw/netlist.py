@@ -30,7 +30,16 @@ def synthesised(unit, folder, **convert):
             script.append(f"read_verilog {name}")
     yosys([*script, "read_rtlil top.il", *AFTER_READ, *shape_commands(TOP),
            f"synth_ecp5 -top {TOP}", "write_json netlist.json"], folder)
-    prepare(folder / "netlist.json", TOP, {})
+    before = _module(folder)
+    contents = prepare(folder / "netlist.json", TOP, {})
+    module = _module(folder)
+    for name in contents:    # kept from nextpnr, but not from a simulation
+        cell = module["cells"][name]
+        cell["parameters"] = before["cells"][name]["parameters"] | cell["parameters"]
+    return module
+
+
+def _module(folder):
     return json.loads(folder.joinpath("netlist.json").read_text())["modules"][TOP]
 
 

@@ -23,7 +23,6 @@ except ToolError as error:
     pytest.skip(str(error), allow_module_level=True)
 
 
-@pytest.mark.slow
 def test_the_netlist_gives_the_golden_numbers(tmp_path):
     plan = plan_of(SMALLEST)
     netlist = write_netlist(plan, tmp_path / "build")
