@@ -29,7 +29,7 @@ START = LOADED_DELAY + FAR + SEEN_DELAY + 3
 ROUNDS = 4   # until loads and layers repeat themselves
 SLOWER = 0.002  # of a round that fewer passes may cost
 SPARE = 0.04   # WRN-20-4 was routed with all of 208 block RAMs in use, 16 of them by the queue
-QUEUE_STEP = EBR_SHAPES[0][1]  # pieces of the weight stream in a block RAM
+EBR_WORDS = EBR_SHAPES[0][1]  # of a block RAM's widest shape; a piece of weights fits one
 WHOLE, STRIDED, ALL = range(3)  # which of the convolutions that read the largest maps are divided
 
 
@@ -180,10 +180,10 @@ class _Passes:
 
 def _shortest_queue(passes, loads, pace, most):
     """A round's cycles, and the pieces of at most ``most`` that have to wait for it."""
-    lengths = range(0, most + 1, QUEUE_STEP)
+    lengths = range(0, most + 1, EBR_WORDS)
     cycles = [passes.round_cycles(loads, pace, length) for length in lengths]
-    return next((time, length) for time, length in zip(cycles, lengths)
-                if time <= min(cycles) * (1 + SLOWER))
+    longest = min(cycles) * (1 + SLOWER)
+    return next((time, length) for time, length in zip(cycles, lengths) if time <= longest)
 
 
 def _placed(schedule, addresses, loads, queue):
@@ -209,28 +209,31 @@ def weight_room(schedule, device):
     return some if some >= least_words(schedule) else full
 
 
+def _weight_rams(lanes, depth):
+    """Block RAMs of weight memories of ``depth`` words."""
+    return block_rams(lanes.weight_bits, depth) * lanes.weight_memories
+
+
+def _other_rams(schedule):
+    """Block RAMs of everything but the weight memories."""
+    return (estimate_resources(schedule)["ebr"]
+            - _weight_rams(schedule.lanes, schedule.weight_depth))
+
+
 def _words_in(schedule, block_rams_of_all):
     """Words of a weight memory where the whole design may take so many block RAMs."""
-    lanes = schedule.lanes
-    width, memories = lanes.weight_bits, lanes.weight_memories
-    rest = (estimate_resources(schedule)["ebr"]
-            - block_rams(width, schedule.weight_depth) * memories)
-    row = EBR_SHAPES[0][1]
-    depth = row
-    while block_rams(width, depth) * memories <= block_rams_of_all - rest:
-        depth += row
-    return depth - row
+    most, depth = block_rams_of_all - _other_rams(schedule), EBR_WORDS
+    while _weight_rams(schedule.lanes, depth) <= most:
+        depth += EBR_WORDS
+    return depth - EBR_WORDS
 
 
 def queue_room(schedule, depth, device):
     """Pieces of the weight stream that may wait on ``device``, in the block RAMs that weight
     memories of ``depth`` words and everything else leave. They have few wires, so where they lie
     matters little."""
-    lanes = schedule.lanes
-    spare = (device.ebr - estimate_resources(schedule)["ebr"] + lanes.weight_memories
-             * (block_rams(lanes.weight_bits, schedule.weight_depth)
-                - block_rams(lanes.weight_bits, depth)))
-    return max(0, spare) * QUEUE_STEP
+    spare = device.ebr - _other_rams(schedule) - _weight_rams(schedule.lanes, depth)
+    return max(0, spare) * EBR_WORDS
 
 
 def place_weights(schedule, depth, pace, frames=1, queue=0):

@@ -162,8 +162,8 @@ class Pipeline(wiring.Component):
 
         # The residual map belongs to the result unit or to the pool unit.
         r_data = [data.View(stored.elem_shape, column) for column in residual.r_data]
-        m.d.comb += [pool.r_data[i].eq(column) for i, column in enumerate(r_data)]
-        m.d.comb += [results.residual[p].eq(column) for p, column in enumerate(r_data)]
+        for p, column in enumerate(r_data):
+            m.d.comb += [pool.r_data[p].eq(column), results.residual[p].eq(column)]
         m.d.comb += [
             pool.start.eq(pool_start),
             residual.r_addr.eq(Mux(pool.busy[-1], pool.r_addr,

@@ -63,6 +63,7 @@ class FarQueue(Passage):
         payload = Value.cast(self.x.payload)
         m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=len(payload), depth=DEPTH)
         data, valid = delayed(m, payload, FAR), far(m, self.x.valid & self.x.ready)
+        # Enough for those on their way out of the block RAM, too: READ_LATENCY and one more.
         room = queue.level < DEPTH - NOTICE
         if self.stored:
             data, valid, room = self._store(m, data, valid, room)

@@ -11,7 +11,7 @@ from gen.network import Network
 from gen.package import Package
 from gen.plan import Plan
 from gen.residency import (
-    QUEUE_STEP,
+    EBR_WORDS,
     SPARE,
     least_words,
     piece_cycles,
@@ -168,9 +168,9 @@ def test_the_queue_takes_block_rams_that_are_left(device, width, lanes):
     depth = weight_room(schedule, device)
     most = queue_room(schedule, depth, device)
     placed = place_weights(schedule, depth, PACE, queue=most).schedule
-    assert most % QUEUE_STEP == 0 and placed.queue_words <= most
+    assert most % EBR_WORDS == 0 and placed.queue_words <= most
     assert estimate_resources(placed)["ebr"] <= device.ebr
-    full = dataclasses.replace(placed, queue_words=most + QUEUE_STEP)
+    full = dataclasses.replace(placed, queue_words=most + EBR_WORDS)
     assert estimate_resources(full)["ebr"] > device.ebr
 
 

@@ -19,6 +19,11 @@ def stored(words):
 UNITS = [FarQueue, stored(21), stored(64), Relay]
 
 
+def test_a_few_words_in_block_ram_are_refused():
+    with pytest.raises(ValueError, match="none or at least 16, not 15"):
+        FarQueue(12, stored=15)
+
+
 @pytest.mark.parametrize("slow", STALLS)
 @pytest.mark.parametrize("stall", STALLS)
 @pytest.mark.parametrize("unit", UNITS)
