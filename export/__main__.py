@@ -98,6 +98,9 @@ def _parser():
                        ("seed", "of weights, order and augmentation")):
         value = getattr(default, name.replace("-", "_"))
         p.add_argument(f"--{name}", type=type(value), default=value, help=f"{text} (%(default)s)")
+    p.add_argument("--normalise", action="store_true",
+                   help="divide each layer's latents by their spread after every step, so that "
+                        "they don't outgrow the rate")
     p.add_argument("--sides", type=_sides, default=(), metavar="SIDE:FRACTION,...",
                    help="smaller images up to these fractions of the run")
     p.add_argument("--amp", choices=("off", "bf16"), default="off",

@@ -28,7 +28,9 @@ def _command(recipe, network, out, start=None, teachers=()):
         value = recipe.get(field.name, field.default)
         if isinstance(field.default, tuple):
             value = tuple(map(tuple, value))
-        if value != field.default:
+        if value is True:
+            words.append(f"--{field.name}")
+        elif value != field.default:
             text = (",".join(f"{side}:{until:g}" for side, until in value)
                     if field.name == "sides" else value)
             words.append(f"--{field.name.replace('_', '-')} {text}")

@@ -74,6 +74,11 @@ class Recipe:
     noise : float
         Of the latents that a run starts from, relative to each layer's standard deviation. Copies
         of a channel (:mod:`.adapt`) get the same gradients and stay copies without it.
+    normalise : bool
+        After every step each layer's latents are centred and divided by their standard deviation,
+        so that ``rate`` is the size of a step relative to them. A layer's signs are the same
+        whatever the size of its latents, and Adam's steps don't depend on it either: left alone,
+        latents grow with the steps they take, and later steps turn fewer and fewer signs.
     seed : int
     amp : str
         ``"off"`` or ``"bf16"`` (convolutions of the training pass in bfloat16).
@@ -96,6 +101,7 @@ class Recipe:
     act_rms: float = 3.0
     branch: float = 0.5
     noise: float = 0.0
+    normalise: bool = False
     seed: int = 0
     amp: str = "off"
     norm: str = OURS.norm
@@ -284,6 +290,13 @@ def _blur(model, noise):
         sign.latent += noise * sign.latent.std() * torch.randn(sign.latent.shape)
 
 
+@torch.no_grad()
+def _normalise(model):
+    for sign in model.signs.values():
+        latent = centred(sign.latent)
+        sign.latent.copy_(latent / latent.std())
+
+
 def train(network, recipe, images, test, out, device="cpu", resume=False, stop_after=None,
           start=None, teachers=(), log=print):
     """Train and leave a checkpoint at ``out``, written after every epoch.
@@ -417,6 +430,8 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
+            if recipe.normalise:
+                _normalise(model)
             seen += recipe.batch
             count += len(y)
             loss_sum += loss.item() * len(y)

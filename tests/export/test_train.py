@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 from export.__main__ import main  # noqa: E402
 from export.data import load  # noqa: E402
 from export.distil import distillation_loss  # noqa: E402
+from export.model import centred  # noqa: E402
 from export.pack import PackError, model_of, pack  # noqa: E402
 from export.paper import model_as  # noqa: E402
 from export.study import FORMATS  # noqa: E402
@@ -201,6 +202,21 @@ def test_noise_tells_copies_of_a_channel_apart(data, trained, tmp_path):
     assert torch.equal(*rows(0))
     a, b = rows(0.2)
     assert not torch.equal(a, b) and np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.5
+
+
+def test_normalised_latents_keep_their_size_and_their_signs(data, trained, tmp_path):
+    """What a run starts from may have latents of any size: they are normal ones after a step."""
+    def latents(rate, *more):
+        out = tmp_path / f"{rate}.pt"
+        assert train(data, out, "--epochs", 1, "--start-from", trained, "--rate", rate, *more) == 0
+        return {name: value for name, value in restore(out)["model"].items()
+                if name.endswith(".latent")}
+
+    for name, value in latents(0.02, "--normalise").items():
+        assert value.std().item() == pytest.approx(1, abs=1e-5)
+        assert value.flatten(1).mean(1).abs().max() < 1e-5, name
+    still, before = latents(0, "--normalise"), restore(trained)["model"]
+    assert all(torch.equal(value > 0, centred(before[name]) > 0) for name, value in still.items())
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "export" / "latents").glob("*.pt")),
