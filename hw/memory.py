@@ -15,7 +15,7 @@ from amaranth.lib.wiring import In, Out
 
 from gen.device import bank_depths, bank_names
 
-from .pipe import delayed
+from .pipe import copies, delayed
 from .target import is_netlist
 
 __all__ = ["READ_LATENCY", "Ram", "Rom"]
@@ -27,6 +27,9 @@ SOURCE = Path(__file__).with_name("memory.v")
 class BlockMemory:
     """What both kinds have in common: the contents, ``words`` of ``width`` bits, as a file of the
     build folder, and the banks of which each has its own."""
+
+    spread = False
+    read_latency = READ_LATENCY
 
     @property
     def path(self):
@@ -45,7 +48,7 @@ class BlockMemory:
         All but the last have the same depth, a power of two.
         """
         depths = bank_depths(self.width, self.depth)
-        if len(depths) == 1:
+        if len(depths) == 1 and not self.spread:
             return [self]
         starts = range(0, self.depth, depths[0])
         return [self._bank(name, depth, self.words[start:start + depth]) for name, depth, start in
@@ -61,7 +64,7 @@ class BlockMemory:
 
     def _read(self, m, number, read):
         """What the bank ``number``, the one read now, gives of all that are ``read``."""
-        return Array(read)[delayed(m, number, READ_LATENCY)]
+        return Array(read)[delayed(m, number, self.read_latency)]
 
 
 class Rom(BlockMemory, wiring.Component):
@@ -128,6 +131,9 @@ class Ram(BlockMemory, wiring.Component):
         Its contents: the first words.
     style : str
         What Yosys makes it of: ``"block"`` RAM, ``"distributed"`` RAM or what it prefers.
+    spread : bool
+        The banks lie wherever there's room: each has registers of its own on the way to it and
+        back. Reading takes two cycles more.
 
     Members
     -------
@@ -135,12 +141,13 @@ class Ram(BlockMemory, wiring.Component):
         The word is stored at the end of a cycle with ``w_en``.
     r_addr : In
     r_data : Out
-        The word at ``r_addr``, ``READ_LATENCY`` cycles later.
+        The word at ``r_addr``, ``read_latency`` cycles later.
     """
 
-    def __init__(self, width, depth, name=None, words=(), style="auto"):
-        self.width, self.depth, self.style = width, depth, style
+    def __init__(self, width, depth, name=None, words=(), style="auto", spread=False):
+        self.width, self.depth, self.style, self.spread = width, depth, style, spread
         self.name, self.words = name, [int(word) for word in words]
+        self.read_latency = READ_LATENCY + 2 * spread
         super().__init__({"w_addr": In(range(max(2, depth))), "w_data": In(width), "w_en": In(1),
                           "r_addr": In(range(max(2, depth))), "r_data": Out(width)})
 
@@ -149,15 +156,18 @@ class Ram(BlockMemory, wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        if len(self.banks) > 1:
+        if self.banks != [self]:
             (r_addr, r_number), (w_addr, w_number) = map(self._split, (self.r_addr, self.w_addr))
+            read = []
             for i, bank in enumerate(self.banks):
                 m.submodules[f"bank{i}"] = bank
-                m.d.comb += [bank.r_addr.eq(r_addr), bank.w_addr.eq(w_addr),
-                             bank.w_data.eq(self.w_data),
-                             bank.w_en.eq(self.w_en & (w_number == i))]
-            m.d.comb += self.r_data.eq(
-                self._read(m, r_number, [bank.r_data for bank in self.banks]))
+                ports = r_addr, w_addr, self.w_data, self.w_en & (w_number == i)
+                if self.spread:
+                    ports = [copies(m, port, 1, platform)[0] for port in ports]
+                m.d.comb += [to.eq(port) for to, port in zip(
+                    (bank.r_addr, bank.w_addr, bank.w_data, bank.w_en), ports)]
+                read.append(delayed(m, bank.r_data, int(self.spread)))
+            m.d.comb += self.r_data.eq(self._read(m, r_number, read))
         elif is_netlist(platform):
             platform.add_file(SOURCE.name, SOURCE.read_text())
             first = {}

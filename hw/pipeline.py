@@ -25,13 +25,13 @@ from .pool import PoolUnit
 from .queue import FarQueue
 from .results import (
     CODES_DELAY,
-    ISSUE_DELAY,
     RESIDUAL_READ_DELAY,
     RESIDUAL_WRITE_DELAY,
     ResultSequencer,
     ResultUnit,
     codes_layout,
     emit_latency,
+    issue_delay,
     residual_layout,
 )
 from .weights import PIECE_BITS, WeightLoader
@@ -137,8 +137,9 @@ class Pipeline(wiring.Component):
             array.x.codes.eq(window.codes), array.w_addr.eq(issue.weights),
             array.x.active.eq(issue.control.active), array.x.shift.eq(issue.control.shift),
             array.x.last.eq(issue.control.last)]
+        issued = issue_delay(y)
         m.d.comb += sequencer.emit.eq(
-            delayed(m, issue.control.last, emit_latency(y) - ISSUE_DELAY - 1, state=True))
+            delayed(m, issue.control.last, emit_latency(y) - issued - 1, state=True))
 
         m.d.comb += issue.weights_there.eq(1)
         if y.loads:
@@ -151,8 +152,8 @@ class Pipeline(wiring.Component):
                          loader.layer_start.eq(far(m, issue.streamed_start))]
 
         # Results: the constants have a register on their way to all pixels.
-        word = [delayed(m, sequencer.word, ISSUE_DELAY, state=True)]
-        pool_start = delayed(m, sequencer.pool_start, ISSUE_DELAY, state=True)
+        word = [delayed(m, sequencer.word, issued, state=True)]
+        pool_start = delayed(m, sequencer.pool_start, issued, state=True)
         for _ in range(CODES_DELAY):
             word.append(delayed(m, word[-1], 1, state=True))
         m.d.comb += [

@@ -24,8 +24,11 @@ __all__ = ["PoolUnit", "pool_cycles"]
 
 # Words of the layer before may still be on their way to the residual map.
 START_DELAY = RESIDUAL_WRITE_DELAY
-# Address register, memory, three sums, product, rounding.
-WRITE_DELAY = 1 + COLUMN_LATENCY + 2 + 1 + 1
+# The columns lie all over the chip, the sums where the multipliers are: a register between the two,
+# and one behind the multipliers.
+AT_DATA = 1 + COLUMN_LATENCY + 1
+# Three sums, product, rounding.
+WRITE_DELAY = AT_DATA + 2 + 2 + 1
 CONTROL = data.StructLayout({"complete": 1, "top": 1, "leftmost": 1, "odd": 1})
 
 
@@ -127,27 +130,27 @@ class PoolUnit(wiring.Component):
         for _ in range(WRITE_DELAY):
             control.append(delayed(m, control[-1], 1, state=True))
 
-        at_data = 1 + COLUMN_LATENCY
         # The left neighbour of a group's first pixel is the last one of the group before, which was
         # read a column of words ago, at least four cycles: a row each.
         line = Cat(lower, row)
+        columns = delayed(m, self.r_data, 1)
         m.submodules.neighbours = neighbours = Ram(
             self.r_data[0].as_value().shape().width, 2 * max(layer.rows for layer in self.layers),
             style="distributed")
         m.d.comb += [
-            neighbours.r_addr.eq(delayed(m, line, at_data - READ_LATENCY)),
-            neighbours.w_addr.eq(delayed(m, line, at_data)), neighbours.w_en.eq(1),
-            neighbours.w_data.eq(self.r_data[-1])]
-        words = [data.View(self.r_data[0].shape(), neighbours.r_data), *self.r_data]
+            neighbours.r_addr.eq(delayed(m, line, AT_DATA - READ_LATENCY)),
+            neighbours.w_addr.eq(delayed(m, line, AT_DATA)), neighbours.w_en.eq(1),
+            neighbours.w_data.eq(columns[-1])]
+        words = [data.View(columns[0].shape(), neighbours.r_data), *columns]
         rounding = 1 << POOL_SHIFT - 1
         sums = []
-        complete = copies(m, control[at_data].complete, lanes.pixels // 2, platform)
+        complete = copies(m, control[AT_DATA].complete, lanes.pixels // 2, platform)
         for i in range(0, lanes.pixels, 2):
             sums.append([])
             for j in range(lanes.result_channels):
                 left = words[i][j]
                 if i == 0:
-                    left = Mux(control[at_data].leftmost, 0, left)
+                    left = Mux(control[AT_DATA].leftmost, 0, left)
                 across = Signal(signed(len(left) + 2), reset_less=True)
                 upper, before = (Signal(across.shape(), reset_less=True) for _ in range(2))
                 total = Signal(signed(len(across) + 2), reset_less=True)
@@ -159,8 +162,8 @@ class PoolUnit(wiring.Component):
                 with m.If(complete[i // 2]):
                     m.d.sync += [total.eq(upper + across), before.eq(across)]
                 with m.Else():
-                    m.d.sync += upper.eq(across + Mux(control[at_data + 1].top, 0, before))
-                sums[-1].append((product + rounding) >> POOL_SHIFT)
+                    m.d.sync += upper.eq(across + Mux(control[AT_DATA + 1].top, 0, before))
+                sums[-1].append((delayed(m, product, 1) + rounding) >> POOL_SHIFT)
         half = lanes.pixels // 2
         for p in range(lanes.pixels):
             for j in range(lanes.result_channels):

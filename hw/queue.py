@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .memory import READ_LATENCY, Ram
+from .memory import Ram
 from .pipe import FAR, count_up, delayed, far
 
 __all__ = ["QUEUE_LATENCY", "FarQueue", "Relay"]
@@ -63,20 +63,22 @@ class FarQueue(Passage):
         payload = Value.cast(self.x.payload)
         m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=len(payload), depth=DEPTH)
         data, valid = delayed(m, payload, FAR), far(m, self.x.valid & self.x.ready)
-        # Enough for those on their way out of the block RAM, too: READ_LATENCY and one more.
-        room = queue.level < DEPTH - NOTICE
         if self.stored:
-            data, valid, room = self._store(m, data, valid, room)
+            ram = Ram(len(payload), self.stored, style="block", spread=True)
+            taken = queue.level < DEPTH - (ram.read_latency + 1)    # those on the way out of there
+            data, valid, room = self._store(m, ram, data, valid, taken)
+        else:
+            room = queue.level < DEPTH - NOTICE
         m.d.comb += [
             self.x.ready.eq(far(m, room)), queue.w_data.eq(data), queue.w_en.eq(valid),
             self.y.payload.eq(queue.r_data), self.y.valid.eq(queue.r_rdy),
             queue.r_en.eq(self.y.ready)]
         return m
 
-    def _store(self, m, data, valid, taken):
+    def _store(self, m, ram, data, valid, taken):
         """``(data, valid, room)``: what comes out of the block RAM, into which words go until they
         are ``taken``, and whether it has room for those on their way."""
-        m.submodules.ram = ram = Ram(len(data), self.stored, style="block")
+        m.submodules.ram = ram
         w_end, r_end = Signal(), Signal()
         # A word less than there are, so that its sign tells whether there is one.
         level = Signal(range(-1, self.stored), init=-1)
@@ -88,7 +90,7 @@ class FarQueue(Passage):
             m.d.comb += address.eq(count)
             with m.If(moves):
                 count_up(m, count, end, self.stored)
-        return ram.r_data, delayed(m, leaves, READ_LATENCY, state=True), room
+        return ram.r_data, delayed(m, leaves, ram.read_latency, state=True), room
 
 
 class Relay(Passage):

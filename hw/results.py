@@ -20,11 +20,10 @@ from .memory import READ_LATENCY
 from .pipe import copies, delayed
 from .schedule import LayerTable
 
-__all__ = ["CODES_DELAY", "ISSUE_DELAY", "RESIDUAL_READ_DELAY", "RESIDUAL_WRITE_DELAY",
+__all__ = ["CODES_DELAY", "RESIDUAL_READ_DELAY", "RESIDUAL_WRITE_DELAY",
            "STORED_EXTRA_BITS", "ResultSequencer", "ResultUnit", "clip_code", "codes_layout",
-           "emit_latency", "residual_layout"]
+           "emit_latency", "issue_delay", "residual_layout"]
 
-ISSUE_DELAY = 1                                   # from the sequencer's cycle to s
 CONSTANTS_DELAY = 1 + READ_LATENCY
 WORD_DELAY = CONSTANTS_DELAY + 1                  # accumulators
 RESIDUAL_READ_DELAY = 3                           # address of the residual
@@ -38,6 +37,12 @@ def emit_latency(schedule):
     """Cycles from the codes of an output's last step in the first group to the cycle ``s`` of that
     group's word."""
     return word_latency(schedule) - WORD_DELAY
+
+
+def issue_delay(schedule):
+    """Cycles from those of :class:`ResultSequencer` to ``s``: one for its sums, and one for the way
+    to the constants' block RAMs where the array takes long enough."""
+    return min(2, emit_latency(schedule) - 1)
 
 
 def codes_layout(schedule):
@@ -85,7 +90,7 @@ class ResultSequencer(wiring.Component):
     Members
     -------
     emit : ``In(1)``
-        ``emit_latency - ISSUE_DELAY - 1`` cycles after the last codes of an output in the first
+        ``emit_latency - issue_delay - 1`` cycles after the last codes of an output in the first
         group: the cycle before the first of its words.
     word : ``Out(StructLayout)``
         The word of this cycle: where it belongs and how it's treated.
