@@ -206,16 +206,17 @@ class WeightStore(wiring.Component):
         # Whole bursts only, so the queue has a word while one is being written. The memory takes
         # one in every other cycle at most: time to go on to the next.
         writing, burst, empty = Signal(), Signal(), Signal(init=1)
-        sent, popped = Signal(range(BURST)), Signal()
-        m.d.sync += [burst.eq((queue.level >= BURST) & ~writing & ~popped),
+        sent, popped, accepted = Signal(range(BURST)), Signal(), Signal()
+        m.d.comb += accepted.eq(chip.write.valid & chip.write.ready)
+        m.d.sync += [burst.eq((queue.level >= BURST) & ~writing & ~popped & ~accepted),
                      popped.eq(chip.data.valid & chip.data.ready),
                      empty.eq(~writing & (queue.level == 0))]
         m.d.comb += [
             chip.write.payload.address.eq(target), chip.write.payload.count.eq(BURST),
-            chip.write.valid.eq(~writing & burst),
+            chip.write.valid.eq(burst),
             chip.data.payload.eq(queue.r_data), chip.data.valid.eq(writing),
             queue.r_en.eq(popped)]
-        with m.If(chip.write.valid & chip.write.ready):
+        with m.If(accepted):
             m.d.sync += [writing.eq(1), target.eq(target + BURST)]
         with m.If(chip.data.valid & chip.data.ready):
             m.d.sync += sent.eq(sent + 1)
@@ -249,6 +250,10 @@ class WeightStore(wiring.Component):
                          piece.eq(Cat(low_half, word)), whole.eq(giving & upper & ~padding)]
         m.d.comb += [self.pieces.payload.eq(delayed(m, piece, HOPS - 1)),
                      self.pieces.valid.eq(delayed(m, whole, HOPS - 1, state=True))]
+        # A cycle late: these states lie apart from the words, whose registers `arrived` enables.
+        # No other command is taken in the meantime, and nothing comes between two.
+        taken, over = (delayed(m, pulse, 1, state=True) for pulse in (
+            chip.read.valid & chip.read.ready, arrived & final))
         with m.FSM():
             with m.State("idle"):
                 with m.If(self.check):
@@ -257,10 +262,10 @@ class WeightStore(wiring.Component):
             with m.State("ask"):
                 m.d.sync += left.eq(self.whole_count)
                 m.d.comb += chip.read.valid.eq(empty)
-                with m.If(chip.read.valid & chip.read.ready):
+                with m.If(taken):
                     m.next = "read"
             with m.State("read"):
-                with m.If(arrived & final):
+                with m.If(over):
                     m.next = "add"
             with m.State("add"):                    # the last word comes to the CRC,
                 m.next = "added"
@@ -278,9 +283,9 @@ class WeightStore(wiring.Component):
             with m.State("again"):
                 m.d.sync += [left.eq(self.whole_count), padding.eq(0), upper.eq(0), giving.eq(1)]
                 m.d.comb += chip.read.valid.eq(1)
-                with m.If(chip.read.ready):
+                with m.If(taken):
                     m.next = "give"
             with m.State("give"):
-                with m.If(arrived & final):
+                with m.If(over):
                     m.next = "again"
         return m
