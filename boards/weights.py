@@ -191,7 +191,8 @@ class WeightStore(wiring.Component):
         low, half, place = Signal(8), Signal(), Signal(2)
         offset, target = Signal(32), Signal(chip.write.payload.address.shape())
         m.d.comb += [queue.w_data.eq(Cat(low, self.bytes.payload)),
-                     queue.w_en.eq(self.bytes.valid & half & (place == 2) & ~self.good)]
+                     queue.w_en.eq(self.bytes.valid & half & (place == 2)
+                                   & ~delayed(m, self.good, 1, state=True))]
         with m.If(queue.w_en & ~queue.w_rdy):
             m.d.sync += self.lost.eq(1)
         with m.If(self.begin):
@@ -250,10 +251,12 @@ class WeightStore(wiring.Component):
                          piece.eq(Cat(low_half, word)), whole.eq(giving & upper & ~padding)]
         m.d.comb += [self.pieces.payload.eq(delayed(m, piece, HOPS - 1)),
                      self.pieces.valid.eq(delayed(m, whole, HOPS - 1, state=True))]
-        # A cycle late: these states lie apart from the words, whose registers `arrived` enables.
-        # No other command is taken in the meantime, and nothing comes between two.
-        taken, over = (delayed(m, pulse, 1, state=True) for pulse in (
-            chip.read.valid & chip.read.ready, arrived & final))
+        # The controller lies at the chip's pins, the words go to the pipeline, and the states are
+        # somewhere between: registers on both ways.
+        asking, over = Signal(), delayed(m, arrived & final, 1, state=True)
+        m.d.comb += chip.read.valid.eq(asking)
+        with m.If(chip.read.ready):
+            m.d.sync += asking.eq(0)
         with m.FSM():
             with m.State("idle"):
                 with m.If(self.check):
@@ -261,8 +264,8 @@ class WeightStore(wiring.Component):
                     m.next = "ask"
             with m.State("ask"):
                 m.d.sync += left.eq(self.whole_count)
-                m.d.comb += chip.read.valid.eq(empty)
-                with m.If(taken):
+                with m.If(empty):
+                    m.d.sync += asking.eq(1)
                     m.next = "read"
             with m.State("read"):
                 with m.If(over):
@@ -281,10 +284,9 @@ class WeightStore(wiring.Component):
                 with m.If(right):
                     m.next = "again"
             with m.State("again"):
-                m.d.sync += [left.eq(self.whole_count), padding.eq(0), upper.eq(0), giving.eq(1)]
-                m.d.comb += chip.read.valid.eq(1)
-                with m.If(taken):
-                    m.next = "give"
+                m.d.sync += [left.eq(self.whole_count), padding.eq(0), upper.eq(0), giving.eq(1),
+                             asking.eq(1)]
+                m.next = "give"
             with m.State("give"):
                 with m.If(over):
                     m.next = "again"
