@@ -13,7 +13,7 @@ from gen.steps import Quiet
 from .contents import CONTENTS
 from .floorplan import fix_block_rams
 from .netlist import NetlistError, prepare
-from .place_route import MARGIN, RIPUP, ROUTED, place_and_route
+from .place_route import FIRST_ROUTER, MARGIN, ROUTED, place_and_route
 from .shapes import FILES, shape_commands
 from .tools import FlowError, run_tool, versions
 
@@ -66,9 +66,8 @@ def prepared(platform, top, usercode=None):
     plan = platform.build(
         top, do_build=False, script_after_read="\n".join((*AFTER_READ, *shape_commands("top"))),
         # WRN-20-1 on the 85F (3,072 lanes): HeAP's placement is estimated at 67 MHz, the static
-        # placer's at 92; the router then spoils single nets by detours (94 MHz) unless it may
-        # rip them up again for their timing (102).
-        nextpnr_opts=f"--placer static --router router2 {RIPUP} --report top.report.json "
+        # placer's at 92.
+        nextpnr_opts=f"--placer static --router {FIRST_ROUTER} --report top.report.json "
                      "--timing-allow-fail",
         ecppack_opts="--compress" + (f" --usercode {usercode}" if usercode else ""))
 
@@ -82,7 +81,7 @@ def prepared(platform, top, usercode=None):
 
 def step_count(lanes, seeds):
     """Steps that :func:`run` takes, if the first way that it tries works."""
-    return 3 + (lanes >= LARGE_ARRAY) + len(seeds)
+    return 4 + (lanes >= LARGE_ARRAY) + len(seeds)
 
 
 def run(plan, folder, mhz, step=QUIET, lanes=0, device=None, seeds=(1,)):

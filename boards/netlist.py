@@ -1,5 +1,6 @@
 """Netlists made ready for nextpnr: registers moved into block RAMs and multipliers, carry chains
-with open ends, and settings added; before it routes, paths cut that no signal takes.
+with open ends, and settings added; before it routes, paths cut that no signal takes; and what one
+router made for another one.
 
 From clock to output an ECP5 block RAM takes 5.6 ns, with its own output register 1 ns (speed
 grade 6, Project Trellis). Yosys doesn't use that register: it leaves the flip-flops behind the
@@ -24,7 +25,8 @@ from pathlib import Path
 from .contents import take_contents
 
 __all__ = ["OPEN", "NetlistError", "cut_stopped_carries", "open_chains", "prepare",
-           "prepare_placed", "read_top", "use_output_registers", "users_of_nets"]
+           "prepare_placed", "prepare_routed", "read_top", "use_output_registers",
+           "users_of_nets"]
 
 # A flip-flop that either can have: it loads at every rising edge and is never set.
 PLAIN = {"CEMUX": "1", "CLKMUX": "CLK", "REGSET": "RESET"}
@@ -86,6 +88,22 @@ def prepare_placed(path, top):
     """
     netlist, module = _read(path, top)
     cut_stopped_carries(module)
+    path.write_text(json.dumps(netlist))
+
+
+def prepare_routed(path, top, nets, router):
+    """Rewrite the file ``path``, nextpnr's JSON once it has routed all, so that ``router`` begins
+    with the wires of all nets but those of the set ``nets``.
+
+    Raises
+    ------
+    NetlistError
+        There's no such module.
+    """
+    netlist, module = _read(path, top)
+    module["settings"]["router"] = router    # it goes before what the command says
+    for name in nets & module["netnames"].keys():
+        module["netnames"][name]["attributes"].pop("ROUTING", None)
     path.write_text(json.dumps(netlist))
 
 

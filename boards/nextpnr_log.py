@@ -1,26 +1,24 @@
-"""nextpnr's log, also while it's written: cells, estimates, whether its router will get there."""
+"""nextpnr's log, also while it's written: cells, estimates, whether a router will get there."""
 
 import re
 
-__all__ = ["DIVERGED", "DIVERGED_BY", "FEW", "OFTEN", "PATIENCE", "estimates", "gets_nowhere",
-           "last_line", "shortage", "utilisation"]
+__all__ = ["DIVERGED", "DIVERGED_BY", "FEW", "LONGEST", "OFTEN", "estimates", "gets_nowhere",
+           "last_line", "shortage", "takes_too_long", "utilisation"]
 
 WORDS = {"TRELLIS_COMB": "logic cells", "TRELLIS_FF": "flip-flops", "DP16KD": "block RAMs",
          "MULT18X18D": "multipliers", "TRELLIS_IO": "pins", "EHXPLLL": "PLLs",
          "TRELLIS_RAMW": "LUT RAM write ports"}
 
-# Iterations of the router without an overused wire after which it's stopped where connections are
-# still too slow: it would go on to its 500th, for an hour. Designs that met their clocks (those in
-# boards/results) took it 42 iterations at most, overused wires and all.
-PATIENCE = 40
-# With a few overused wires it goes on as long: WRN-20-2 on the 25F had none to five of them and a
-# thousand slow connections through 289 iterations. WRN-20-4 was routed after some 50 such ones.
+# Iterations of the router with few overused wires after which it's stopped: it would go on to its
+# 500th, for an hour. WRN-20-4 was routed after some 50 such ones.
 FEW, OFTEN = 50, 150
 # It's also stopped so many iterations after its best one where that had more than a few, or where
 # it has got this far from it again: WRN-20-4's had 1,834 overused wires after nine and 15,412 after
 # thirty, and went on; another one 2,757 after eight and 3,028 after eleven. Designs that were
 # routed had every other iteration better than all before.
 DIVERGED, DIVERGED_BY = 15, 2000
+# Seconds that the other router may take: WRN-20-4 took 466 beside two other jobs on two cores.
+LONGEST = 3600
 
 
 def utilisation(log):
@@ -44,18 +42,21 @@ def estimates(log):
 
 
 def gets_nowhere(log):
-    """Whether the router, as the file ``log`` says, rips up for timing in vain: it has a wire for
-    all, but some connections stay too slow, or it needs more and more wires."""
+    """Whether nextpnr's router2, as the file ``log`` says, will never have a wire for all: it keeps
+    to a few that are asked for twice, or needs more and more of them."""
     text = _tail(log, 1 << 16)
     overused = [int(count) for count in re.findall(r"iter=\d+ wires=\d+ overused=(\d+)", text)]
-    for_long = len(overused) >= PATIENCE and not any(overused[-PATIENCE:])
-    if for_long or "giving up" in text and overused[-1:] == [0]:
-        return True
     if sum(count <= FEW for count in overused) >= OFTEN:
         return True
     since_best = overused[::-1].index(min(overused)) if overused else 0
     return since_best >= DIVERGED and (
         min(overused) > FEW or overused[-1] - min(overused) > DIVERGED_BY)
+
+
+def takes_too_long(log):
+    """Whether nextpnr's router1, as the file ``log`` says, is at it for ``LONGEST`` seconds."""
+    totals = re.findall(r"\d+\| +[\d.]+ +([\d.]+)\|", _tail(log, 4096))
+    return bool(totals) and float(totals[-1]) > LONGEST
 
 
 def _tail(log, size):

@@ -1,8 +1,14 @@
 """Place and route by nextpnr: every seed is placed, the most promising placements are routed.
 
-Two runs of nextpnr, since placements of one netlist differ by a quarter in speed (93 to 120 MHz for
-WRN-20-4 on the 85F), tell after half of the time what they're worth, and the router may have to
-begin twice from one.
+Runs of nextpnr of their own, since placements of one netlist differ by a quarter in speed (93 to
+120 MHz for WRN-20-4 on the 85F) and tell after half of the time what they're worth, and since two
+routers do what neither does alone. Router2 finds a wire for every connection, in minutes also where
+an array fills the chip. It could rip up for timing as well, but ends with a few overused wires
+or slow connections then, since every detour leads to others; and it doesn't count what a wire's
+fan-out adds to its delay (``Arch::getPipDelay`` counts the switches that are bound, and none are
+while it routes). Router1, which begins with that routing, does, and moves a connection at a time
+with what is in its way. WRN-20-4, from one placement: 101 MHz by router2 ripping up for timing, 125
+by router1 from there.
 """
 
 import json
@@ -11,27 +17,26 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .contents import CONTENTS, filled
-from .netlist import NetlistError, prepare_placed, read_top
-from .nextpnr_log import estimates, gets_nowhere
+from .netlist import NetlistError, prepare_placed, prepare_routed, read_top
+from .nextpnr_log import estimates, gets_nowhere, takes_too_long
 from .tools import FlowError, run_tool
 
-__all__ = ["CELLS", "MARGIN", "RIPUP", "ROUTED", "Measured", "measure", "place_and_route"]
+__all__ = ["CELLS", "FIRST_ROUTER", "MARGIN", "ROUTED", "Measured", "measure", "place_and_route"]
 
 CELLS = {"comb": "TRELLIS_COMB", "ff": "TRELLIS_FF", "ebr": "DP16KD", "dsp": "MULT18X18D"}
 # nextpnr is asked for so much more than the clock that is needed: its router stops once it thinks
 # that all is fast enough, and the analysis afterwards has been a picosecond slower (87.49 of 87.5).
 MARGIN = 1.005
-RIPUP = "--tmg-ripup"
-# Its router isn't begun where the placement's estimate is below this share of a clock: it made 141
-# MHz of 118, and never more. WRN-20-4 stood at 69 of 100, for a single path.
+FIRST_ROUTER, SECOND_ROUTER, RIPUP = "router2", "router1", "--tmg-ripup"
+# Routing isn't begun where the placement's estimate is below this share of a clock: a placement at
+# 118 MHz made 141, and none made more. WRN-20-4 stood at 69 of 100, for a single path.
 ROUTABLE = 0.8
-# Its router doesn't count what a wire's fan-out adds to its delay (``Arch::getPipDelay`` counts the
-# switches that are bound, and none are while it routes): it thought that it was done with WRN-20-4
-# at 99.28 MHz of 100. What was routed to this share of a clock is routed again, asked for what was
-# missing and so much more. (Asked for 104 the router wasn't done after 110 iterations.)
-CLOSE, AGAIN = 0.96, 1.01
+# The second router is asked for so much more of the pipeline's clock: it takes hardly longer, and
+# leaves what it can't reach.
+MORE = 1.1
 ROUTED = "top.config", "top.report.json", "top.tim"     # nextpnr's files
 OF_ROUTING = "--report", "--textcfg"                    # options that placement has no use for
+ROUTING = "routing.json"
 
 
 @dataclass(frozen=True)
@@ -62,11 +67,6 @@ class Measured:
     def met(self):
         """Whether the design runs at the clocks that were asked for."""
         return not self.missed
-
-    @property
-    def close(self):
-        """Whether it almost does."""
-        return all(got >= CLOSE * wanted for got, wanted in self.missed)
 
 
 def measure(report, mhz):
@@ -155,17 +155,16 @@ def place_and_route(plan, folder, mhz, step, seeds, made):
 
         for each in sorted(placements, key=lambda each: -each.headroom):
             try:
-                without = _route(plan, folder, step, each)
-                measured = keep(each)
-                if not measured.met and measured.close:
-                    _route_once(plan, folder, step, each, without, measured.missed)
-                    measured = keep(each)
+                _route(plan, folder, step, each)
+                keep(each)
+                _route_faster(plan, folder, step, each, mhz)
+                keep(each)
             except FlowError as error:
                 found.setdefault(each.seed, None)
                 failed = error
-                continue
-            if measured.met:
+            if found[each.seed] and found[each.seed].met:
                 break
+        (folder / ROUTING).unlink(missing_ok=True)
         fastest = _fastest(found)
         if fastest is None:
             raise failed
@@ -181,7 +180,7 @@ def _place(plan, folder, step, seed, made):
     netlist, log = f"placed-{seed}.json", f"placed-{seed}.tim"
 
     def options(of_script):
-        kept = _without(of_script, RIPUP, with_values=OF_ROUTING)
+        kept = _without(of_script, OF_ROUTING)
         return [*({"top.tim": log}.get(word, word) for word in kept), "--no-route",
                 "--write", f"{netlist}.part", "--seed", str(seed)]
 
@@ -198,52 +197,55 @@ def _place(plan, folder, step, seed, made):
 
 
 def _route(plan, folder, step, placement):
-    """Route, without ripping up for timing where the router gets nowhere with it; returns the
-    options that it was run without."""
+    """A wire for every connection; ``ROUTING`` is what the other router begins with."""
     for got, asked in placement.clocks.values():
         if got < ROUTABLE * asked / MARGIN:
             raise FlowError(f"the placement with seed {placement.seed} is estimated at {got:g} MHz "
                             f"where {asked / MARGIN:.5g} are needed, too far to be routed; try "
                             f"another --seed, or a slower clock")
-    for without in ((), (RIPUP,)):
-        try:
-            _route_once(plan, folder, step, placement, without)
-            return without
-        except FlowError:
-            if without or not gets_nowhere(folder / "top.tim"):
-                raise
+    _run_router(plan, folder, step, f"routing of seed {placement.seed}", placement, {},
+                placement.netlist.name, gets_nowhere, "--write", ROUTING)
+    # The other router ends at once where no connection lacks a wire: those of the slowest paths do.
+    report = json.loads((folder / "top.report.json").read_text())
+    slowest = {part["net"] for path in report["critical_paths"] if path["from"] == path["to"]
+               for part in path["path"] if "net" in part}
+    try:
+        prepare_routed(folder / ROUTING, "top", slowest, SECOND_ROUTER)
+    except NetlistError as error:
+        raise FlowError(str(error)) from None
 
 
-def _route_once(plan, folder, step, placement, without=(), missed=()):
-    """One run of nextpnr's router, as long as it gets somewhere, ``without`` some options and asked
-    for more of the clocks that were ``missed``, if any; ``top.lpf`` with all clocks, some of which
-    it derives itself only while it packs, is ``routed.lpf``. Their MHz in its log are rounded to
-    two decimals."""
-    def wanted(asked):
-        more = [AGAIN * mhz / got for got, mhz in missed if _same(asked / MARGIN, mhz)]
-        return (asked + 0.005) * max(more, default=1)
-    clocks = "".join(f'\nFREQUENCY NET "{clock}" {wanted(asked):.3f} MHZ;'
+def _route_faster(plan, folder, step, placement, mhz):
+    """Go on from there with the other router, which rips up what's too slow."""
+    more = {clock: MORE for clock, (_, asked) in placement.clocks.items()
+            if _same(asked / MARGIN, mhz)}
+    _run_router(plan, folder, step, f"faster wires for seed {placement.seed}", placement, more,
+                ROUTING, takes_too_long, RIPUP)
+
+
+def _run_router(plan, folder, step, what, placement, more, netlist, hopeless, *options):
+    """One run of a router, until it's ``hopeless``, asked for ``more`` of some clocks. top.lpf with
+    all clocks, some of which nextpnr derives itself only while it packs, is ``routed.lpf``; their
+    MHz in its log are rounded to two decimals."""
+    clocks = "".join(f'\nFREQUENCY NET "{clock}" {(asked + 0.005) * more.get(clock, 1):.3f} MHZ;'
                      for clock, (_, asked) in placement.clocks.items())
     (folder / "routed.lpf").write_text((folder / "top.lpf").read_text() + clocks)
-    what = (f"routing of seed {placement.seed}" + " without ripping up for timing" * bool(without)
-            + " asked for more" * bool(missed))
 
-    def options(of_script):
-        names = {"top.json": placement.netlist.name, "top.lpf": "routed.lpf"}
-        return [*(names.get(word, word) for word in _without(of_script, *without)),
-                "--no-pack", "--no-place"]
-    run_tool(plan, "nextpnr-ecp5", folder, step, what, "top.tim", options, gets_nowhere)
+    def change(of_script):
+        names = {"top.json": netlist, "top.lpf": "routed.lpf"}
+        return [*(names.get(word, word) for word in of_script), *options, "--no-pack", "--no-place"]
+    run_tool(plan, "nextpnr-ecp5", folder, step, what, "top.tim", change, hopeless)
     config, contents = folder / "top.config", json.loads((folder / CONTENTS).read_text())
     config.write_text(filled(config.read_text(), contents, read_top(placement.netlist)))
 
 
-def _without(options, *flags, with_values=()):
-    """``options`` of a command but for ``flags`` and those that are followed by a value."""
+def _without(options, flags):
+    """``options`` of a command but for the ``flags``, each followed by a value."""
     kept, words = [], iter(options)
     for word in words:
-        if word in with_values:
+        if word in flags:
             next(words)
-        elif word not in flags:
+        else:
             kept.append(word)
     return kept
 

@@ -14,7 +14,28 @@ REPORT = {"utilization": {"TRELLIS_COMB": {"used": 500, "available": 24288},
                           "DP16KD": {"used": 20, "available": 56},
                           "MULT18X18D": {"used": 4, "available": 28}},
           "fmax": {"$glbnet$clocks.pll_clk": {"achieved": 300.0, "constraint": 100.5},
-                   "clocks.clk": {"achieved": 104.567, "constraint": 100.5}}}
+                   "clocks.clk": {"achieved": 104.567, "constraint": 100.5}},
+          "critical_paths": [
+              {"from": "posedge clocks.clk", "to": "posedge clocks.clk",
+               "path": [{"type": "clk-to-q"}, {"type": "routing", "net": "slow"}]},
+              {"from": "posedge clocks.clk", "to": "<async>",
+               "path": [{"type": "routing", "net": "other"}]}]}
+# What nextpnr says of a netlist that's routed.
+WIRES = {"modules": {"top": {"ports": {}, "cells": {}, "settings": {"router": "router2"},
+                             "netnames": {name: {"bits": [], "attributes": {"ROUTING": "wires"}}
+                                          for name in ("slow", "quick", "other")}}}}
+# It runs once to place, and once for each router.
+NEXTPNR = """\
+here=$(dirname $0)
+case "$*" in
+*--no-route*)
+{place}
+;;
+*)
+case "$*" in *--write*) cp $here/wires.json routing.json;; esac
+. $here/router
+;;
+esac"""
 # What the placer is given, and what it does with it.
 LOG_AND_WRITE = """\
 for word in "$@"; do
@@ -56,7 +77,7 @@ def tools(tmp_path, monkeypatch):
     """Stand-ins for Yosys, nextpnr and ecppack; a test may replace their scripts, that of nextpnr's
     router and placer each."""
     scripts = {"YOSYS": "echo synthesised > top.rpt; cp $(dirname $0)/fake.netlist top.json",
-               "NEXTPNR_ECP5": "cp fake.json top.report.json; touch top.tim top.config",
+               "NEXTPNR_ECP5": "",
                "ECPPACK": 'while [ "$1" != --bit ]; do shift; done; echo bits > "$2"; '
                           "touch top.svf"}
     monkeypatch.setattr(build, "design", design_once)
@@ -66,10 +87,13 @@ def tools(tmp_path, monkeypatch):
     (there / "fake.netlist").write_text(
         '{\n  "modules": {\n    "top": {\n      "ports": {},\n      "cells": {}\n    }\n  }\n}\n')
 
+    (there / "wires.json").write_text(json.dumps(WIRES))
+
     def write(variable, script, place=PLACE):
         path = there / variable
-        if variable == "NEXTPNR_ECP5":      # which runs twice
-            script = f'case "$*" in *--no-route*)\n{LOG_AND_WRITE}{place};;\n*)\n{script};;\nesac'
+        if variable == "NEXTPNR_ECP5":
+            (there / "router").write_text(script)
+            script = NEXTPNR.format(place=LOG_AND_WRITE + place)
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setenv(variable, str(path))
@@ -91,8 +115,8 @@ def tools(tmp_path, monkeypatch):
 
 def script(there, variable):
     """What a stand-in does, ``"router"`` that for nextpnr's."""
-    text = (there / variable.replace("router", "NEXTPNR_ECP5")).read_text().split("\n", 1)[1]
-    return text.split("*)\n")[-1].removesuffix(";;\nesac\n") if variable == "router" else text
+    text = (there / variable).read_text()
+    return text if variable == "router" else text.split("\n", 1)[1]
 
 
 def command(folder, *more):

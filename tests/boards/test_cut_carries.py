@@ -1,5 +1,5 @@
 """Paths through halves that stop a carry are false ones: nextpnr routes the same chip without them,
-and knows its clock better."""
+and knows its clock better. And one router begins with what the other one made."""
 
 import json
 import re
@@ -10,7 +10,14 @@ import pytest
 from amaranth import *
 from amaranth.back import verilog
 
-from boards.netlist import NetlistError, cut_stopped_carries, prepare, prepare_placed, users_of_nets
+from boards.netlist import (
+    NetlistError,
+    cut_stopped_carries,
+    prepare,
+    prepare_placed,
+    prepare_routed,
+    users_of_nets,
+)
 from boards.tools import tool
 from hw.carry import ADD_XOR, CarryChain
 from tests.hw.tools import yosys
@@ -118,7 +125,32 @@ def test_a_carry_that_may_come_through_stays(change):
     assert module["cells"]["next"]["connections"]["FCI"] == [3]
 
 
-def test_what_nextpnr_left_half_written_is_refused(tmp_path):
+@pytest.mark.parametrize("change", [prepare_placed, lambda path, top: prepare_routed(
+    path, top, set(), "router1")])
+def test_what_nextpnr_left_half_written_is_refused(change, tmp_path):
     (tmp_path / "placed.json").write_text('{"modules": {"top": {"cells"')
     with pytest.raises(NetlistError, match="placed.json isn't a netlist with a module top"):
-        prepare_placed(tmp_path / "placed.json", "top")
+        change(tmp_path / "placed.json", "top")
+
+
+def test_a_router_begins_with_the_wires_of_another_one(placed):
+    """With all of them it changes nothing, LUT inputs and clocks included; what has none it routes
+    by itself."""
+    def run(name, *options):
+        nextpnr(placed, name, "--no-pack", "--no-place", "--freq", "400", "--timing-allow-fail",
+                "--textcfg", f"{name}.config", "--log", f"{name}.tim", *options)
+        return (placed / f"{name}.config").read_text(), (placed / f"{name}.tim").read_text()
+
+    shutil.copy(placed / "placed.json", placed / "unrouted.json")
+    prepare_routed(placed / "unrouted.json", "top", set(), "router2")
+    before, log = run("unrouted", "--write", "routed.json")
+    assert "Running router2" in log
+    names = json.loads((placed / "routed.json").read_text())["modules"]["top"]["netnames"]
+    some = [name for name in sorted(names) if "CCU2C" not in name and ".arc" not in name][::7]
+    for name, without in (("all", set()), ("some", {*some, "none of these"})):
+        shutil.copy(placed / "routed.json", placed / f"{name}.json")
+        prepare_routed(placed / f"{name}.json", "top", without, "router1")
+        after, log = run(name, "--tmg-ripup")
+        assert "Running router2" not in log
+        arcs = int(re.search(r"Routing (\d+) arcs", log)[1])
+        assert (arcs == 0) == (not without) and (after == before) == (not without)

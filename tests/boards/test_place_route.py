@@ -7,7 +7,7 @@ import re
 import pytest
 
 from boards import place_route
-from boards.nextpnr_log import PATIENCE
+from boards.nextpnr_log import LONGEST, OFTEN
 from boards.tools import FlowError
 from gen import report
 from tests.boards.fake_tools import ESTIMATES, PLACE, REPORT, command, script
@@ -27,43 +27,70 @@ def test_every_clock_must_be_fast_enough_and_the_pipeline_s_is_reported():
         measured(memory=(140, 133.3))
 
 
-GIVEN_UP = """cat > top.tim <<'END'
-Info:     iter=998 wires=9 overused={0} overuse={0} resources=0 overused=0 overuse=0 tmgfail=1
-Info:     iter=999 wires=9 overused={0} overuse={0} resources=0 overused=0 overuse=0 tmgfail=1
-ERROR: giving up
-END
-exit 255"""
+FASTER = 'case "$*" in *--tmg-ripup*) {0};; *) {1};; esac; touch top.tim'
 
 
-def test_a_router_that_loops_for_timing_is_run_without_it(folder, tools, capsys):
-    """nextpnr ends with an error where ripping up doesn't meet the clock; the user wants to know
-    by how much."""
-    tools.says(fmax=98.5)
+def routers(folder, tools, first, second, asked=100.5):
+    """Stand-ins for both, whose pipeline does ``first`` and ``second`` MHz."""
     there = folder / "tools"
-    given_up = GIVEN_UP.format(0)
-    works = script(there, "router")
-    tools("NEXTPNR_ECP5",
-          f'case "$*" in *--tmg-ripup*)\n{given_up};; *)\n{works};; esac')
-    assert command(folder) == 1
-    said = capsys.readouterr()
-    assert "98.5 MHz reached of 100 asked for" in said.out + said.err
-    assert "routing of seed 1 without ripping up for timing" in said.out
-    assert (folder / "ulx3s-25f" / "top.failed-timing.bit").exists()
+    for name, fmax in (("first", first), ("second", second)):
+        (there / f"{name}.json").write_text(json.dumps({**REPORT, "fmax": {
+            "clocks.clk": {"achieved": fmax, "constraint": asked},
+            "beside": {"achieved": 50.0, "constraint": 12.01}}}))
+        (there / name).write_text(
+            f"echo {name} >> runs; cp {there}/{name}.json top.report.json\n"
+            f"grep -o 'NET .*' routed.lpf > top.config; cp routing.json {name}.wires\n")
+    tools("NEXTPNR_ECP5", FASTER.format(f". {there}/second", f". {there}/first"))
+    return folder / "ulx3s-25f"
 
 
-def test_a_router_that_gains_nothing_any_more_is_stopped(folder, tools, capsys):
+@pytest.mark.parametrize("first, second, kept, code", [
+    (70, 101.5, 101.5, 0), (101.5, 112, 112, 0), (101.5, 99, 101.5, 0), (98.5, 99.5, 99.5, 1),
+    (98.5, 97, 98.5, 1)])
+def test_a_second_router_goes_on_from_the_first_ones_wires(
+        first, second, kept, code, folder, tools):
+    """Asked for a tenth more of the pipeline's clock; what it must do stays the same. The faster
+    one is kept."""
+    out = routers(folder, tools, first, second)
+    assert command(folder) == code
+    assert (out / "runs").read_text().split() == ["first", "second"]
+    made = report.read(folder)["provenance"]["bitstream"]
+    assert (made["seeds"], made["target_mhz"]) == ({"1": kept}, 100)
+    clock = "110.556" if kept == second else "100.505"
+    assert (out / "top.config").read_text() == (
+        f'NET "clocks.clk" {clock} MHZ;\nNET "beside" 12.005 MHZ;\n')
+    wires = json.loads((out / "second.wires").read_text())["modules"]["top"]
+    assert wires["settings"] == {"router": "router1"}
+    assert {name for name, net in wires["netnames"].items() if net["attributes"]} == {
+        "quick", "other"}
+    assert not (out / "routing.json").exists()
+
+
+def test_a_second_router_that_fails_leaves_what_the_first_one_made(folder, tools, capsys):
+    out = routers(folder, tools, 101.5, 0)
+    (folder / "tools/second").write_text("echo second >> runs; rm top.config; exit 3")
+    assert command(folder) == 0
+    assert report.read(folder)["provenance"]["bitstream"]["seeds"] == {"1": 101.5}
+    assert (out / "top.bit").exists() and not (out / "routing.json").exists()
+    assert "faster wires for seed 1" in capsys.readouterr().out
+
+
+def test_a_second_router_that_takes_too_long_is_ended(folder, tools):
+    out = routers(folder, tools, 101.5, 0)
+    (folder / "tools/second").write_text(
+        f"echo 'Info: 1000 | 9 9 | 9 9 | 9| 2.5 {LONGEST + 9}.00|' > top.tim; sleep 30; "
+        "touch went-on")
+    assert command(folder) == 0
+    assert not (out / "went-on").exists()
+
+
+def test_a_router_that_gets_nowhere_is_stopped(folder, tools, capsys):
     """It would go on for an hour: here for half a minute."""
-    tools.says(fmax=98.5)
-    works = script(folder / "tools", "router")
-    line = "Info: iter=$i wires=9 overused={} overuse=0 tmgfail=1"
-    goes_on = ("for i in $(seq 100); do echo " + line.format("1") + "; done > top.tim; "
-               f"for i in $(seq {PATIENCE}); do echo " + line.format("0")
-               + "; done >> top.tim; sleep 30; touch went-on; exit 255")
-    tools("NEXTPNR_ECP5", f'case "$*" in *--tmg-ripup*)\n{goes_on};; *)\n{works};; esac')
+    line = "Info: iter=$i wires=9 overused=1 overuse=1 tmgfail=0"
+    tools("NEXTPNR_ECP5", f"for i in $(seq {OFTEN}); do echo {line}; done > top.tim; sleep 30; "
+          "touch went-on; exit 255")
     assert command(folder) == 1
-    said = capsys.readouterr()
-    assert "98.5 MHz reached of 100 asked for" in said.out + said.err
-    assert "routing of seed 1 without ripping up for timing" in said.out
+    assert "routing of seed 1 failed" in capsys.readouterr().err
     assert not (folder / "ulx3s-25f" / "went-on").exists()
 
 
@@ -77,7 +104,7 @@ def test_a_placement_that_is_far_too_slow_is_not_routed(folder, tools, capsys):
 
 
 def test_a_router_that_finds_no_room_is_not_run_again(folder, tools, capsys):
-    tools("NEXTPNR_ECP5", "echo once >> runs; " + GIVEN_UP.format(3))
+    tools("NEXTPNR_ECP5", "echo once >> runs; echo 'ERROR: giving up' > top.tim; exit 255")
     assert command(folder) == 1
     assert "routing of seed 1 failed with exit code 255" in capsys.readouterr().err
     assert (folder / "ulx3s-25f" / "runs").read_text() == "once\n"
@@ -88,9 +115,9 @@ BY_SEED = "echo place $seed >> runs; " + ESTIMATES.replace("END\n", "E\n").repla
     """echo '{{"modules": {{"top": {{"ports": {{}}, "cells": {{}}}}}}, "seed": '$seed'}}' """
     "> $placed")
 ROUTE_BY_SEED = """\
-while [ "$1" != --json ]; do shift; done
-seed=$(tr -dc 0-9 < $2)
-echo route $seed >> runs; echo $seed > top.config; touch top.tim
+case "$*" in *--write*) while [ "$1" != --json ]; do shift; done
+seed=$(tr -dc 0-9 < $2); echo $seed > seed; echo route $seed >> runs;; esac
+seed=$(cat seed); echo $seed > top.config; touch top.tim
 case $seed in {0}) exit 3;; esac
 cp {1}/$seed.json top.report.json"""
 
@@ -126,7 +153,7 @@ def test_the_best_placements_are_routed_until_one_meets_its_clocks(folder, tools
     assert made["seeds"] == {"7": None, "3": 95, "9": 101.5}
     assert made["placed"] == {"2": 101, "3": 110.5, "7": 120, "9": 104, "11": 85}
     said = capsys.readouterr().out
-    assert "[6/9] placement with seed 7" in said and "[9/9] routing of seed 3" in said
+    assert "[6/10] placement with seed 7" in said and "[9/10] routing of seed 3" in said
     assert not list(out.glob(".best*"))
 
 
@@ -147,38 +174,13 @@ def test_the_fastest_of_several_that_miss_their_clock_is_kept(folder, tools):
     assert (folder / "ulx3s-25f" / "top.config").read_text() == "1\n"
 
 
-AGAIN = """\
-echo route >> runs; touch top.tim; grep -o 'NET .*' routed.lpf > top.config
-case $(cat top.config) in *103.056*) cp {0}/again.json top.report.json;;
-*) cp {0}/first.json top.report.json;; esac"""
-
-
-@pytest.mark.parametrize("first, again, kept, code", [
-    (98.5, 101.5, 101.5, 0), (98.5, 99.5, 99.5, 1), (98.5, 97, 98.5, 1), (95.9, 101.5, 95.9, 1)])
-def test_a_placement_that_almost_does_is_routed_again(first, again, kept, code, folder, tools):
-    """Asked for more of the clock that was missed; what it must do stays the same."""
-    there, out = folder / "tools", folder / "ulx3s-25f"
-    for name, fmax, asked in (("first", first, 100.51), ("again", again, 103.06)):
-        (there / f"{name}.json").write_text(json.dumps({**REPORT, "fmax": {
-            "clocks.clk": {"achieved": fmax, "constraint": asked},
-            "beside": {"achieved": 50.0, "constraint": 12.01}}}))
-    tools("NEXTPNR_ECP5", AGAIN.format(there))
-    assert command(folder) == code
-    assert (out / "runs").read_text() == "route\n" * (2 if first > 96 else 1)
-    made = report.read(folder)["provenance"]["bitstream"]
-    assert (made["seeds"], made["target_mhz"]) == ({"1": kept}, 100)
-    clock = "103.056" if kept == again else "100.505"
-    assert (out / "top.config").read_text() == (
-        f'NET "clocks.clk" {clock} MHZ;\nNET "beside" 12.005 MHZ;\n')
-
-
 def test_placements_are_kept_for_the_next_build(folder, tools, capsys):
     """Even if the router fails, and others are asked for."""
     runs = by_seed(folder, tools, "1|2", s1=(101, 0), s2=(103, 0), s3=(102, 102))
     assert command(folder, "--seed", "1,2") == 1
     assert command(folder, "--seed", "2,3") == 1 - 1
     assert runs()[4:] == ["place 3", "route 2", "route 3"]
-    assert "[3/6] placement with seed 2: kept  0 s" in capsys.readouterr().out
+    assert "[3/7] placement with seed 2: kept  0 s" in capsys.readouterr().out
     (folder / "ulx3s-25f" / "placed-3.json").unlink()
     assert command(folder, "--seed", "3") == 0
     assert runs()[7:] == ["place 3", "route 3"]
@@ -199,7 +201,7 @@ def test_a_placement_that_was_broken_off_is_none(folder, tools):
 
 def test_the_router_is_told_every_clock(folder, tools):
     """nextpnr derives those behind the PLL only while it packs."""
-    tools("NEXTPNR_ECP5", "cp routed.lpf was.lpf; echo $* > options; "
+    tools("NEXTPNR_ECP5", "cp -n routed.lpf was.lpf; echo $* >> options; "
           + script(folder / "tools", "router"))
     assert command(folder) == 0
     out = folder / "ulx3s-25f"
@@ -209,8 +211,11 @@ def test_the_router_is_told_every_clock(folder, tools):
     assert re.findall('^FREQUENCY NET "(.*)" ([0-9.]+) MHZ;$', told, re.M) == [
         ("clocks.clk", "100.505"), ("beside", "12.005")]
     options = (out / "options").read_text()
-    assert "--json placed-1.json --lpf routed.lpf" in options
-    assert options.endswith("--no-pack --no-place\n")
+    first, second = options.splitlines()
+    assert "--json placed-1.json --lpf routed.lpf" in first
+    assert first.endswith("--write routing.json --no-pack --no-place")
+    assert "--json routing.json --lpf routed.lpf" in second
+    assert second.endswith("--tmg-ripup --no-pack --no-place")
 
 
 def test_a_seed_that_meets_its_clocks_goes_before_a_faster_one():
