@@ -31,9 +31,6 @@ FIRST_ROUTER, SECOND_ROUTER, RIPUP = "router2", "router1", "--tmg-ripup"
 # Routing isn't begun where the placement's estimate is below this share of a clock: a placement at
 # 118 MHz made 141, and none made more. WRN-20-4 stood at 69 of 100, for a single path.
 ROUTABLE = 0.8
-# The second router is asked for so much more of the pipeline's clock: it takes hardly longer, and
-# leaves what it can't reach.
-MORE = 1.1
 ROUTED = "top.config", "top.report.json", "top.tim"     # nextpnr's files
 OF_ROUTING = "--report", "--textcfg"                    # options that placement has no use for
 ROUTING = "routing.json"
@@ -157,7 +154,7 @@ def place_and_route(plan, folder, mhz, step, seeds, made):
             try:
                 _route(plan, folder, step, each)
                 keep(each)
-                _route_faster(plan, folder, step, each, mhz)
+                _route_faster(plan, folder, step, each)
                 keep(each)
             except FlowError as error:
                 found.setdefault(each.seed, None)
@@ -203,7 +200,7 @@ def _route(plan, folder, step, placement):
             raise FlowError(f"the placement with seed {placement.seed} is estimated at {got:g} MHz "
                             f"where {asked / MARGIN:.5g} are needed, too far to be routed; try "
                             f"another --seed, or a slower clock")
-    _run_router(plan, folder, step, f"routing of seed {placement.seed}", placement, {},
+    _run_router(plan, folder, step, f"routing of seed {placement.seed}", placement,
                 placement.netlist.name, gets_nowhere, "--write", ROUTING)
     # The other router ends at once where no connection lacks a wire: those of the slowest paths do.
     report = json.loads((folder / "top.report.json").read_text())
@@ -215,19 +212,17 @@ def _route(plan, folder, step, placement):
         raise FlowError(str(error)) from None
 
 
-def _route_faster(plan, folder, step, placement, mhz):
+def _route_faster(plan, folder, step, placement):
     """Go on from there with the other router, which rips up what's too slow."""
-    more = {clock: MORE for clock, (_, asked) in placement.clocks.items()
-            if _same(asked / MARGIN, mhz)}
-    _run_router(plan, folder, step, f"faster wires for seed {placement.seed}", placement, more,
-                ROUTING, takes_too_long, RIPUP)
+    _run_router(plan, folder, step, f"faster wires for seed {placement.seed}", placement, ROUTING,
+                takes_too_long, RIPUP)
 
 
-def _run_router(plan, folder, step, what, placement, more, netlist, hopeless, *options):
-    """One run of a router, until it's ``hopeless``, asked for ``more`` of some clocks. top.lpf with
-    all clocks, some of which nextpnr derives itself only while it packs, is ``routed.lpf``; their
-    MHz in its log are rounded to two decimals."""
-    clocks = "".join(f'\nFREQUENCY NET "{clock}" {(asked + 0.005) * more.get(clock, 1):.3f} MHZ;'
+def _run_router(plan, folder, step, what, placement, netlist, hopeless, *options):
+    """One run of a router, until it's ``hopeless``. top.lpf with all clocks, some of which nextpnr
+    derives itself only while it packs, is ``routed.lpf``; their MHz in its log are rounded to two
+    decimals."""
+    clocks = "".join(f'\nFREQUENCY NET "{clock}" {asked + 0.005:.3f} MHZ;'
                      for clock, (_, asked) in placement.clocks.items())
     (folder / "routed.lpf").write_text((folder / "top.lpf").read_text() + clocks)
 
