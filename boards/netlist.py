@@ -91,9 +91,10 @@ def prepare_placed(path, top):
     path.write_text(json.dumps(netlist))
 
 
-def prepare_routed(path, top, nets, router):
-    """Rewrite the file ``path``, nextpnr's JSON once it has routed all, so that ``router`` begins
-    with the wires of all nets but those of the set ``nets``.
+def prepare_routed(path, top, nets, settings):
+    """Rewrite the file ``path``, nextpnr's JSON once it has routed all, so that a router begins
+    with the wires of all nets but those of the set ``nets``, and with ``settings``, which go
+    before the options of the command.
 
     Raises
     ------
@@ -101,7 +102,7 @@ def prepare_routed(path, top, nets, router):
         There's no such module.
     """
     netlist, module = _read(path, top)
-    module["settings"]["router"] = router    # it goes before what the command says
+    module["settings"].update(settings)
     for name in nets & module["netnames"].keys():
         module["netnames"][name]["attributes"].pop("ROUTING", None)
     path.write_text(json.dumps(netlist))

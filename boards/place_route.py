@@ -27,7 +27,9 @@ CELLS = {"comb": "TRELLIS_COMB", "ff": "TRELLIS_FF", "ebr": "DP16KD", "dsp": "MU
 # nextpnr is asked for so much more than the clock that is needed: its router stops once it thinks
 # that all is fast enough, and the analysis afterwards has been a picosecond slower (87.49 of 87.5).
 MARGIN = 1.005
-FIRST_ROUTER, SECOND_ROUTER, RIPUP = "router2", "router1", "--tmg-ripup"
+FIRST_ROUTER = "router2"
+# The other router, ripping up for timing (a true one is nextpnr's integer, in 32 bits).
+SECOND_ROUTER = {"router": "router1", "router/tmg_ripup": "1".zfill(32)}
 # Routing isn't begun where the placement's estimate is below this share of a clock: a placement at
 # 118 MHz made 141, and none made more. WRN-20-4 stood at 69 of 100, for a single path.
 ROUTABLE = 0.8
@@ -215,7 +217,7 @@ def _route(plan, folder, step, placement):
 def _route_faster(plan, folder, step, placement):
     """Go on from there with the other router, which rips up what's too slow."""
     _run_router(plan, folder, step, f"faster wires for seed {placement.seed}", placement, ROUTING,
-                takes_too_long, RIPUP)
+                takes_too_long)
 
 
 def _run_router(plan, folder, step, what, placement, netlist, hopeless, *options):
