@@ -138,8 +138,8 @@ def test_a_router_begins_with_the_wires_of_another_one(placed):
     """With all of them it changes nothing, LUT inputs and clocks included; what has none it routes
     by itself."""
     def run(name, *options):
-        nextpnr(placed, name, "--no-pack", "--no-place", "--freq", "400", "--timing-allow-fail",
-                "--textcfg", f"{name}.config", "--log", f"{name}.tim", *options)
+        nextpnr(placed, name, "--no-pack", "--no-place", "--timing-allow-fail", "--textcfg",
+                f"{name}.config", "--log", f"{name}.tim", *options)
         return (placed / f"{name}.config").read_text(), (placed / f"{name}.tim").read_text()
 
     shutil.copy(placed / "placed.json", placed / "unrouted.json")
@@ -150,7 +150,8 @@ def test_a_router_begins_with_the_wires_of_another_one(placed):
     some = [name for name in sorted(names) if "CCU2C" not in name and ".arc" not in name][::7]
     for name, without in (("all", set()), ("some", {*some, "none of these"})):
         shutil.copy(placed / "routed.json", placed / f"{name}.json")
-        prepare_routed(placed / f"{name}.json", "top", without, SECOND_ROUTER)
+        prepare_routed(placed / f"{name}.json", "top", without,
+                       {**SECOND_ROUTER, "target_freq": "400000000.0"})
         after, log = run(name)
         assert "Running router2" not in log
         arcs = int(re.search(r"Routing (\d+) arcs", log)[1])
