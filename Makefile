@@ -9,6 +9,8 @@ SIM ?= verilator
 SEED ?= 1
 PYTHON3 ?= python3
 PYTHON := .venv/bin/python
+GEN = $(PYTHON) -m gen --width $(WIDTH) --depth $(DEPTH) --board $(BOARD) --out $(BUILD) \
+      $(if $(MHZ),--clock-mhz $(MHZ))
 export PYTHONHASHSEED := 0
 
 .PHONY: help venv venv-train gen sim bitstream program test test-slow lint clean
@@ -35,10 +37,10 @@ venv-train: .venv/ready-train ## the same with torch, for `python -m export`
 	@touch $@
 
 $(BUILD)/plan.json: | .venv/ready
-	$(PYTHON) -m gen --width $(WIDTH) --depth $(DEPTH) --board $(BOARD) --out $(BUILD)
+	$(GEN)
 
-gen: .venv/ready ## a fresh build folder for WIDTH, DEPTH and BOARD
-	$(PYTHON) -m gen --width $(WIDTH) --depth $(DEPTH) --board $(BOARD) --out $(BUILD)
+gen: .venv/ready ## a fresh build folder for WIDTH, DEPTH, BOARD and MHZ
+	$(GEN)
 
 sim: .venv/ready $(BUILD)/plan.json ## real images through the simulated hardware, checked bit for bit
 	$(PYTHON) -m sim.run --build $(BUILD) --images $(IMAGES) --sim $(SIM)
