@@ -170,7 +170,9 @@ def place_and_route(plan, folder, mhz, step, seeds, made):
             raise failed
         for name in ROUTED:
             (Path(best) / name).replace(folder / name)
-    return replace(fastest, seed=next(seed for seed in found if found[seed] is fastest),
+    seed = next(seed for seed in found if found[seed] is fastest)
+    _fill(folder, next(each.netlist for each in placements if each.seed == seed))
+    return replace(fastest, seed=seed,
                    tried={seed: each and each.fmax_mhz for seed, each in found.items()},
                    placed={each.seed: each.fmax(mhz) for each in placements})
 
@@ -203,8 +205,13 @@ def _route(plan, folder, step, placement):
             raise FlowError(f"the placement with seed {placement.seed} is estimated at {got:g} MHz "
                             f"where {asked / MARGIN:.5g} are needed, too far to be routed; try "
                             f"another --seed, or a slower clock")
-    _run_router(plan, folder, step, f"routing of seed {placement.seed}", placement,
-                placement.netlist.name, gets_nowhere, "--write", ROUTING)
+    # All clocks, some of which nextpnr derives itself only while it packs. Their MHz in its log are
+    # rounded to two decimals.
+    clocks = "".join(f'\nFREQUENCY NET "{clock}" {asked + 0.005:.3f} MHZ;'
+                     for clock, (_, asked) in placement.clocks.items())
+    (folder / "routed.lpf").write_text((folder / "top.lpf").read_text() + clocks)
+    _run_router(plan, folder, step, f"routing of seed {placement.seed}", placement.netlist.name,
+                gets_nowhere, "--write", ROUTING)
     # The other router ends at once where no connection lacks a wire: those of the slowest paths do.
     report = json.loads((folder / "top.report.json").read_text())
     slowest = {part["net"] for path in report["critical_paths"] if path["from"] == path["to"]
@@ -217,24 +224,22 @@ def _route(plan, folder, step, placement):
 
 def _route_faster(plan, folder, step, placement):
     """Go on from there with the other router, which rips up what's too slow."""
-    _run_router(plan, folder, step, f"faster wires for seed {placement.seed}", placement, ROUTING,
+    _run_router(plan, folder, step, f"faster wires for seed {placement.seed}", ROUTING,
                 takes_too_long)
 
 
-def _run_router(plan, folder, step, what, placement, netlist, hopeless, *options):
-    """One run of a router, until it's ``hopeless``. top.lpf with all clocks, some of which nextpnr
-    derives itself only while it packs, is ``routed.lpf``; their MHz in its log are rounded to two
-    decimals."""
-    clocks = "".join(f'\nFREQUENCY NET "{clock}" {asked + 0.005:.3f} MHZ;'
-                     for clock, (_, asked) in placement.clocks.items())
-    (folder / "routed.lpf").write_text((folder / "top.lpf").read_text() + clocks)
-
+def _run_router(plan, folder, step, what, netlist, hopeless, *options):
+    """One run of a router, until it's ``hopeless``."""
     def change(of_script):
         names = {"top.json": netlist, "top.lpf": "routed.lpf"}
         return [*(names.get(word, word) for word in of_script), *options, "--no-pack", "--no-place"]
     run_tool(plan, "nextpnr-ecp5", folder, step, what, "top.tim", change, hopeless)
+
+
+def _fill(folder, netlist):
+    """Write the block RAMs' contents into the configuration of what was placed as ``netlist``."""
     config, contents = folder / "top.config", json.loads((folder / CONTENTS).read_text())
-    config.write_text(filled(config.read_text(), contents, read_top(placement.netlist)))
+    config.write_text(filled(config.read_text(), contents, read_top(netlist)))
 
 
 def _without(options, flags):
