@@ -8,6 +8,7 @@ one's clock without being placed and routed.
 
 import argparse
 import datetime
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -30,10 +31,16 @@ __all__ = ["main", "swap"]
 # What a build plan holds beside gateware and constraints: contents, and the commands with the
 # build's own user code.
 SCRIPTS = {"build_top.sh", "build_top.bat", "build_top.json"}
+# Of RTLIL: the line of Python that made a signal. It's the same gateware from another checkout.
+SOURCE_LINE = re.compile(r'(?m)^ *attribute \\src ".*"\n')
+
+
+def _gateware(text):
+    return SOURCE_LINE.sub("", text)
 
 
 def _gateware_files(products):
-    return {name: text if isinstance(text, str) else text.decode()
+    return {name: _gateware(text if isinstance(text, str) else text.decode())
             for name, text in products.files.items()
             if name not in SCRIPTS and not name.endswith(".hex")}
 
@@ -81,7 +88,7 @@ def swap(folder, routed, board, steps=None):
                         f"{_difference(old, new)}; place and route with `python -m boards.build`")
     try:
         config = (source / "top.config").read_text()
-        there = {name: (source / name).read_text() for name in files[0]}
+        there = {name: _gateware((source / name).read_text()) for name in files[0]}
     except OSError as error:
         raise SwapError(f"{error.filename} is gone; build {routed} again with "
                         f"`python -m boards.build`") from None

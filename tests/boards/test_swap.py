@@ -1,6 +1,7 @@
 """Other weights in a routed design: the configuration is what place and route would make."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from amaranth import *
 from amaranth.lib import io
 
 from boards import flow
-from boards.build import build
+from boards.build import build, design, gateware
 from boards.contents import SwapError, block_rams, swapped
 from boards.swap import main
 from boards.ulx3s import Board
@@ -20,6 +21,7 @@ from tests.boards import tiny
 from tests.hw.tiny import unused
 
 BOARD = Board.named("ulx3s-25f")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Readout(Elaboratable):
@@ -163,6 +165,25 @@ def test_a_routed_folder_without_its_files_is_refused(folders, capsys):
     pretend(old)
     assert command(new, old) == 2
     assert "top.config is gone; build" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    (lambda text: text.replace(str(ROOT), "/elsewhere"), "doesn't hold the weights of its own"),
+    (lambda text: text.replace("clk", "clock"), "was built by another release")])
+def test_a_build_by_another_checkout_is_taken_by_another_release_is_not(folders, capsys, change,
+                                                                         told):
+    """The routed folder is one without a configuration, which is looked at last."""
+    old, new = folders
+    pretend(old)
+    out, plan = old / BOARD.name, Plan.load(old)
+    products = gateware(plan, design(plan, BOARD, 100.0, 2_000_000), BOARD.create())
+    products.extract(out)
+    changed = change((out / "top.il").read_text())
+    assert changed != (out / "top.il").read_text()
+    (out / "top.il").write_text(changed)
+    (out / "top.config").write_text("")
+    assert command(new, old) == 2
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.slow
