@@ -17,19 +17,7 @@ from torch.nn import functional as F
 
 from gen.network import PIXEL_ZERO, POOL_MULTIPLIER, POOL_SHIFT
 
-__all__ = ["WRN", "calibrate", "centred"]
-
-
-class Sign(torch.autograd.Function):
-    """+1 where x > 0, else -1; the gradient passes unchanged."""
-
-    @staticmethod
-    def forward(ctx, x):
-        return (x > 0).to(x.dtype).mul_(2).sub_(1)
-
-    @staticmethod
-    def backward(ctx, grad):
-        return grad
+__all__ = ["WRN", "calibrate", "centred", "filter_means"]
 
 
 class Round(torch.autograd.Function):
@@ -65,9 +53,33 @@ class Clip(torch.autograd.Function):
         return grad if ctx.scale == 1 else grad.mul_(ctx.scale), None, None, None
 
 
+def filter_means(latent):
+    """The mean of every filter of ``latent``, float[outputs, inputs, ...], as float[outputs, 1,
+    ...]."""
+    return latent.mean(tuple(range(1, latent.dim())), keepdim=True)
+
+
 def centred(latent):
     """``latent``, float[outputs, inputs, ...], less the mean of every filter."""
-    return latent - latent.mean(tuple(range(1, latent.dim())), keepdim=True)
+    return latent - filter_means(latent)
+
+
+class CentredSign(torch.autograd.Function):
+    """``scale``, a power of two, where the centred latent is positive, else ``-scale``; the
+    gradient passes the sign unchanged, and the centring.
+
+    One function instead of five: a wide network's latents are many numbers for few images.
+    """
+
+    @staticmethod
+    def forward(ctx, latent, scale, dtype):
+        ctx.scale = scale
+        return (latent > filter_means(latent)).to(dtype).mul_(2 * scale).sub_(scale)
+
+    @staticmethod
+    def backward(ctx, grad):
+        grad = grad.to(torch.float32)
+        return (grad - filter_means(grad)).mul_(ctx.scale), None, None
 
 
 class SignWeights(nn.Module):
@@ -84,12 +96,15 @@ class SignWeights(nn.Module):
 
     def __init__(self, shape):
         super().__init__()
-        self.latent = nn.Parameter(torch.empty(shape))
-        nn.init.normal_(self.latent, std=0.1)
+        latent = torch.empty(shape)
+        nn.init.normal_(latent, std=0.1)
+        # As convolutions on the CPU want their weights, and give the gradients.
+        self.latent = nn.Parameter(
+            latent.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else latent)
 
-    def forward(self):
-        """float32 ±1 of the latents' shape."""
-        return Sign.apply(centred(self.latent))
+    def forward(self, scale=1.0, dtype=torch.float32):
+        """±``scale``, a power of two, of the latents' shape."""
+        return CentredSign.apply(self.latent, scale, dtype)
 
 
 class WRN(nn.Module):
@@ -162,10 +177,13 @@ class WRN(nn.Module):
             if taps is not None:
                 taps[name] = (x.detach() + offset).to(dtype).cpu().numpy()
 
+        device = images.device.type
+        dtype = (torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device)
+                 else torch.float32)
+
         def conv(layer, x):
             # The power of two rides on the weights.
-            w = self.signs[layer.name]() * 2.0 ** -layer.shift
-            w = w.to(memory_format=torch.channels_last)
+            w = self.signs[layer.name](2.0 ** -layer.shift, dtype)
             return F.conv2d(x, w, None, layer.stride, 1)
 
         def whole(x):

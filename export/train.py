@@ -23,7 +23,7 @@ from gen.network import Network
 from .adapt import adapted
 from .data import augment, shrink
 from .distil import Teacher, distillation_loss
-from .model import calibrate, centred
+from .model import calibrate, centred, filter_means
 from .paper import OURS, Variant, model_as
 
 __all__ = ["Recipe", "TrainError", "accuracy", "finished", "keep", "restore", "train",
@@ -293,8 +293,8 @@ def _blur(model, noise):
 @torch.no_grad()
 def _normalise(model):
     for sign in model.signs.values():
-        latent = centred(sign.latent)
-        sign.latent.copy_(latent / latent.std())
+        sign.latent.sub_(filter_means(sign.latent))
+        sign.latent.div_(sign.latent.std())
 
 
 def train(network, recipe, images, test, out, device="cpu", resume=False, stop_after=None,
@@ -367,7 +367,7 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
     model = model_as(network, recipe.variant).to(device)
     optimiser = torch.optim.Adam([
         {"params": [sign.latent for sign in model.signs.values()], "peak": recipe.rate},
-        {"params": [model.log_scale], "peak": recipe.scale_rate}], lr=0.0)
+        {"params": [model.log_scale], "peak": recipe.scale_rate}], lr=0.0, fused=True)
     epoch, seen, elapsed, history = 0, 0, 0.0, []
     if state:
         model.load_state_dict(state["model"])

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from export.model import WRN, calibrate  # noqa: E402
+from export.model import WRN, SignWeights, calibrate, centred  # noqa: E402
 from export.pack import model_of  # noqa: E402
 from gen.network import Network  # noqa: E402
 from gen.package import Package, shipped  # noqa: E402
@@ -131,6 +131,21 @@ def test_every_latent_gets_a_gradient():
     torch.nn.functional.cross_entropy(model(images), torch.arange(8)).backward()
     for name, sign in model.signs.items():
         assert sign.latent.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("shape", [(8, 16, 3, 3), (10, 64)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_signs_are_those_of_centred_latents_and_the_gradient_passes(shape, dtype):
+    sign, scale = SignWeights(shape), 2.0 ** -3
+    with torch.no_grad():
+        sign.latent += torch.randn(shape[0], *[1] * (len(shape) - 1))    # filters off centre
+    weights, grad = sign(scale, dtype), torch.randn(shape).to(dtype)
+    weights.backward(grad)
+    through = sign.latent.detach().clone().requires_grad_()
+    centred(through).backward(grad.float())
+    assert weights.dtype == dtype
+    assert torch.equal(weights.float(), scale * (2.0 * (centred(through) > 0) - 1))
+    torch.testing.assert_close(sign.latent.grad, scale * through.grad)   # sums in another order
 
 
 def test_weights_survive_the_way_through_latents():
