@@ -20,8 +20,9 @@ from .weights import QUESTION, same_crc
 __all__ = ["FLASH_OFFSET", "FLASH_SIZE", "FLASH_WEIGHTS", "PAUSE_US", "FlashReader", "WeightBoot",
            "flash_file"]
 
-# Bytes: where the weights lie. An 85F's largest bitstream has about 2.4 MB.
-FLASH_OFFSET = 0x400000
+# Bytes: where the weights lie. WRN-20-4's bitstream, which fills an 85F, has 1.7 MB, and the first
+# boards' flash 4 MiB.
+FLASH_OFFSET = 0x200000
 FLASH_SIZE = 1 << 24  # bytes: IS25LP128 or W25Q128, and what 24 bits of address reach
 FLASH_WEIGHTS = "weights.flash.bin"  # beside the bitstream: what to write there
 READ = 0x03  # the one read command without dummy cycles; both parts take it up to 50 MHz

@@ -57,6 +57,10 @@ def revision():
 SETTINGS = {"router2/currCongWeightMult": "6.0", "router2/histCongWeight": "2.5",
             "router2/bbMargin/x": "4", "router2/bbMargin/y": "4"}
 
+# Of the flash's clock while the FPGA is configured, one of those that it can have; by default it's
+# 2.4, and WRN-20-4's bitstream takes 6 s. READ, which it uses, allows 50.
+FLASH_MHZ = 38.8
+
 CHANGE_NETLISTS = "netlist.py", "contents.py", "floorplan.py", "cluster.py", "anneal.py"
 QUIET = Quiet()
 
@@ -69,7 +73,8 @@ def prepared(platform, top, usercode=None):
         # placer's at 92.
         nextpnr_opts=f"--placer static --router {FIRST_ROUTER} --report top.report.json "
                      "--timing-allow-fail",
-        ecppack_opts="--compress" + (f" --usercode {usercode}" if usercode else ""))
+        ecppack_opts=(f"--compress --freq {FLASH_MHZ}"
+                      + (f" --usercode {usercode}" if usercode else "")))
 
     def more(found):
         return f"{found[1]}{float(found[2]) * MARGIN:.10g}{found[3]}"

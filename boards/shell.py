@@ -143,7 +143,7 @@ class FlashPins(wiring.Component):
 
     Its clock has no pin that a design could name: after configuration it's the primitive
     ``USRMCLK`` that drives it. Lattice wants a signal at its tristate input, but Trellis takes the
-    constant, and on a ULX3S that works (litex #2072).
+    constant, and on a ULX3S that works (litex #2072). It has no outputs, so Yosys would remove it.
 
     Parameters
     ----------
@@ -160,7 +160,8 @@ class FlashPins(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         pins = self.pins
-        m.submodules.sck = Instance("USRMCLK", i_USRMCLKI=pins.sck, i_USRMCLKTS=Const(0))
+        m.submodules.sck = Instance("USRMCLK", a_keep=1, i_USRMCLKI=pins.sck,
+                                     i_USRMCLKTS=Const(0))
         for name, value in (("cs", ~pins.cs_n), ("copi", pins.copi), ("hold", 0), ("wp", 0)):
             m.submodules[name] = pin = io.Buffer("o", getattr(self.port, name))
             m.d.comb += pin.o.eq(value)
@@ -215,8 +216,9 @@ class Top(Elaboratable):
         if shell.boot is not None:
             m.submodules.flash = flash = FlashPins(request("spi_flash"), shell.boot.flash.signature)
             wiring.connect(m, shell.flash, flash.pins)
+        asked_for = {name: request(name) for name in dict(self.high)}
         for name, wire in self.high:
-            m.submodules[f"{name}_{wire}"] = pin = io.Buffer("o", getattr(request(name), wire))
+            m.submodules[f"{name}_{wire}"] = pin = io.Buffer("o", getattr(asked_for[name], wire))
             m.d.comb += pin.o.eq(1)
         for n in range(LIGHTS):
             m.submodules[f"light{n}"] = light = io.Buffer("o", platform.request("led", n, dir="-"))

@@ -8,7 +8,11 @@ from .pll import Pll
 
 __all__ = ["BOARDS", "Board"]
 
-SLOWEST_MEMORY = 50  # MHz: half of it is hardly easier to route
+# MHz. A word is taken half a cycle after the chip may have changed it again, so the way to the chip
+# and back, some 3 to 6 ns that nobody analyses, less the 2.5 ns that it holds a word, must be
+# longer than that: at 90 MHz 3.1 ns, at 50 MHz 7.5. (Setup, 5.4 ns behind the chip's edge, leaves
+# 5.85 ns at 133 MHz.)
+SLOWEST_MEMORY = 90
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,9 @@ class Board:
     ``name`` is what the command line calls it, ``platform`` the class in
     ``amaranth_boards.ulx3s``, ``clock_mhz`` the crystal, ``loader`` the name of the board in
     openFPGALoader, ``sdram`` the memory chips that it comes with, ``high`` the pins to hold high:
-    while its GPIO0 is low, the ESP32 on the board may reset it.
+    while its GPIO0 is low, the ESP32 on the board may reset it. That's ``gpio0`` up to v3.0.8, and
+    since v3.1.0 the pin that was its enable before, which is high as well (emard/ulx3s,
+    ``doc/constraints``).
     """
 
     name: str
@@ -27,7 +33,7 @@ class Board:
     clock_mhz: float = 25.0
     loader: str = "ulx3s"
     sdram: tuple = ("IS42S16160G-7", "MT48LC16M16A2-75", "AS4C16M16SA-7", "AS4C32M16SB-7")
-    high: tuple = (("esp32", "gpio0"),)
+    high: tuple = (("esp32", "gpio0"), ("esp32", "en"))
 
     @property
     def size(self):
@@ -54,6 +60,11 @@ class Board:
         if memory_mhz is not None and memory_mhz > limit + 0.01:
             raise ValueError(f"Memory clock of {self.name} must be at most {limit:.5g} MHz, what "
                              f"all of its chips allow, not {memory_mhz:g}")
+        there_are = self.memory_clocks(mhz)
+        if memory_mhz is not None and memory_mhz < there_are[0]:
+            raise ValueError(f"Memory clock of {self.name} must be at least {there_are[0]:.5g} MHz "
+                             f"beside a pipeline at {mhz:g}: below {SLOWEST_MEMORY} a word is gone "
+                             f"before it's taken; not {memory_mhz:g}")
         return Pll.at(self.clock_mhz, mhz).with_beside(memory_mhz or limit)
 
     def create(self):

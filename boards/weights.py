@@ -92,7 +92,8 @@ class WeightSource(wiring.Component):
     expected : ``In(32)``
         The CRC of the right weights (:func:`weights_crc`), constant from the first ``check`` on.
     checked, good : ``Out(1)``
-        Whether the weights are all there. Once they are, nothing is written any more.
+        Whether the weights are all there. Once they are, nothing is written any more, unless the
+        memory gives back something else in a later reading.
     pieces : ``Out(stream.Signature(32))``
         The weights over and over, when they are ``good``.
     pins : Out
@@ -224,8 +225,8 @@ class WeightStore(wiring.Component):
             with m.If(sent == BURST - 1):
                 m.d.sync += writing.eq(0)
 
-        # Reading: everything in one command, once for the CRC, then over and over. A word waits in
-        # a register first.
+        # Reading: everything in one command, once for the CRC alone, then over and over with it. A
+        # word waits in a register first.
         # Reset instead of started, for a level of logic less: its sum is this clock's longest path.
         start = Signal()
         m.submodules.crc = crc = ResetInserter(start)(CRC.create())
@@ -279,15 +280,12 @@ class WeightStore(wiring.Component):
             with m.State("agree"):                  # then altogether
                 m.next = "judge"
             with m.State("judge"):
-                m.d.sync += [self.checked.eq(1), self.good.eq(right)]
+                m.d.sync += [self.checked.eq(1), self.good.eq(right), giving.eq(right)]
                 m.next = "idle"
                 with m.If(right):
                     m.next = "again"
             with m.State("again"):
-                m.d.sync += [left.eq(self.whole_count), padding.eq(0), upper.eq(0), giving.eq(1),
-                             asking.eq(1)]
-                m.next = "give"
-            with m.State("give"):
-                with m.If(over):
-                    m.next = "again"
+                m.d.sync += [left.eq(self.whole_count), padding.eq(0), upper.eq(0), asking.eq(1),
+                             start.eq(1)]
+                m.next = "read"
         return m

@@ -20,7 +20,7 @@ __all__ = ["LARGE_ARRAY", "ROUTED_MHZ", "choose_batch", "choose_lanes", "choose_
 # on groups of 16 by 8, 55,016, was routed once (88 MHz, ed2c8b70b496) and is no longer.
 FILL = 0.8
 ROUTED_COMB = 55_000
-ROUTED_MHZ = 100.0      # the pipeline's clock, as they were routed (boards/results)
+ROUTED_MHZ = 125.0      # the pipeline's clock, as they were routed (boards/results)
 LARGE_ARRAY = 3072      # arrays with so many lanes and more cross the chip
 ALIKE = 0.01       # share of a frame's time by which arrays may differ and be called alike
 TRIALS = 4         # arrays whose streaming is planned in full, a second each
