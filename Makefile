@@ -11,6 +11,11 @@ PYTHON3 ?= python3
 PYTHON := .venv/bin/python
 GEN = $(PYTHON) -m gen --width $(WIDTH) --depth $(DEPTH) --board $(BOARD) --out $(BUILD) \
       $(if $(MHZ),--clock-mhz $(MHZ))
+# A folder that's there is taken as it is: whoever names a network means another one, or that one.
+NAMED = $(filter command environment,$(origin WIDTH) $(origin DEPTH))
+IS_NAMED = $(if $(NAMED),@grep -qF '"network": "wrn-$(DEPTH)-$(WIDTH)"' $(BUILD)/plan.json || { \
+      echo "$(BUILD) holds another network than wrn-$(DEPTH)-$(WIDTH): take another BUILD=" \
+           "or replace it with make gen" >&2; exit 2; })
 export PYTHONHASHSEED := 0
 
 .PHONY: help venv venv-train gen sim bitstream program test test-slow lint clean
@@ -43,10 +48,15 @@ gen: .venv/ready ## a fresh build folder for WIDTH, DEPTH, BOARD and MHZ
 	$(GEN)
 
 sim: .venv/ready $(BUILD)/plan.json ## real images through the simulated hardware, checked bit for bit
+	$(IS_NAMED)
 	$(PYTHON) -m sim.run --build $(BUILD) --images $(IMAGES) --sim $(SIM)
 
 bitstream: .venv/ready $(BUILD)/plan.json ## bitstream for BOARD with measured speed and resources
+	$(IS_NAMED)
 	$(PYTHON) -m boards.build --build $(BUILD) --board $(BOARD) --seed $(SEED) $(if $(MHZ),--mhz $(MHZ))
+
+program: .venv/ready ## load the bitstream into the board
+	$(PYTHON) -m boards.program --build $(BUILD) --board $(BOARD)
 
 test: .venv/ready-train ## the whole test suite
 	$(PYTHON) -m pytest -m 'not slow' -n auto --dist loadfile

@@ -47,12 +47,12 @@ bool ended() {
 #ifdef SDRAM_DELAY
 // What the memory chip does with commands; its timing is the controller's own tests' affair.
 struct Chip {
-    static constexpr int kBurst = 8, kAhead = 64;
+    static constexpr int kBurst = 8, kAhead = 64, kReadings = 3;
     std::vector<uint16_t> words = std::vector<uint16_t>(
         size_t(1) << (SDRAM_BANK_BITS + SDRAM_ROW_BITS + SDRAM_COLUMN_BITS));
     uint32_t row[1 << SDRAM_BANK_BITS] = {};
     uint16_t coming[kAhead] = {};
-    long broken = -1;
+    long broken = -1, fades = -1, readings = 0;
 
     uint16_t &at(unsigned bank, unsigned column) {
         return words[((size_t(row[bank]) << SDRAM_BANK_BITS | bank) << SDRAM_COLUMN_BITS)
@@ -73,9 +73,12 @@ struct Chip {
             uint16_t &word = at(bank, address);
             word = top.sdram___05Fdq_o ^ (&word - words.data() == broken);
         }
-        for (int k = 0; command == 5 && k < kBurst; ++k)                   // READ
-            coming[(cycle + 1 + SDRAM_DELAY + k) % kAhead] =
-                at(bank, (address & ~(kBurst - 1u)) | ((address + k) & (kBurst - 1u)));
+        for (int k = 0; command == 5 && k < kBurst; ++k) {                 // READ
+            uint16_t &word = at(bank, (address & ~(kBurst - 1u)) | ((address + k) & (kBurst - 1u)));
+            if (&word - words.data() == fades && ++readings == kReadings)
+                word ^= 1;
+            coming[(cycle + 1 + SDRAM_DELAY + k) % kAhead] = word;
+        }
     }
 };
 #endif
@@ -172,7 +175,7 @@ struct Listener {  // bits of the board, byte by byte
 }  // namespace
 
 int main(int argc, char **argv) {
-    if (argc != 5) return 2;
+    if (argc != 6) return 2;
     const int divisor = atoi(argv[1]);
     const long silence = atol(argv[2]);
 #ifdef FLASH_OFFSET
@@ -186,6 +189,7 @@ int main(int argc, char **argv) {
 #ifdef SDRAM_DELAY
     Chip chip;
     chip.broken = atol(argv[4]);
+    chip.fades = atol(argv[5]);
     long memory_cycle = 0, memory_phase = 0;
 #endif
     long phase = 0;

@@ -60,6 +60,8 @@ class VirtualBoard:
         What lies in the flash from ``FLASH_OFFSET`` on; the rest, and without it all, is blank.
     broken : int, optional
         Word of the memory chip that keeps a wrong bit.
+    fades : int, optional
+        Word of which a bit turns around when it's read for the third time.
 
     Members
     -------
@@ -73,9 +75,9 @@ class VirtualBoard:
     """
 
     def __init__(self, pipeline, identity, folder, divisor=SHORTEST, patience=PATIENCE,
-                 weights=None, boot=None, flash=None, broken=None):
+                 weights=None, boot=None, flash=None, broken=None, fades=None):
         self.divisor, self.patience, self.flash = divisor, patience, flash or b""
-        self.broken = -1 if broken is None else broken
+        self.broken, self.fades = (-1 if word is None else word for word in (broken, fades))
         target = VerilogTarget()
         link_khz = round(LINK_RATIO * identity.clock_khz)
         shell = Shell(pipeline, identity, Uart(divisor), link_khz, patience, weights, boot)
@@ -144,7 +146,7 @@ class VirtualBoard:
             flash.flush()
             self._process = subprocess.Popen(
                 [self.program, str(self.divisor), str(2 * self.patience), flash.name,
-                 str(self.broken)],
+                 str(self.broken), str(self.fades)],
                 cwd=self.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             self.port = self._process.stdout.readline().strip()
         if not self.port:

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from amaranth import *
 from amaranth.lib import io
 from amaranth.sim import Simulator
 
+from boards import flow
 from boards.flash import FLASH_OFFSET, FLASH_SIZE, PINS, FlashReader, WeightBoot, flash_file
 from boards.host import Board, Refused
 from boards.identity import identity_of
@@ -117,7 +119,7 @@ def test_weights_beyond_the_flash_are_refused():
     most = FLASH_SIZE - FLASH_OFFSET
     unused(WeightBoot(100, most))
     with pytest.raises(ValueError, match=f"at most {most:,} bytes to fit the flash above "
-                                         f"0x400000, not {most + LOAD_UNIT:,}"):
+                                         f"0x200000, not {most + LOAD_UNIT:,}"):
         WeightBoot(100, most + 1)
 
 
@@ -140,6 +142,27 @@ def test_the_pins_that_would_stop_the_flash_are_high():
     sim = Simulator(dut)
     sim.add_testbench(bench)
     sim.run()
+
+
+class Clocked(Elaboratable):
+    """A flash whose clock counts."""
+
+    def elaborate(self, platform):
+        m = Module()
+        port = platform.request("spi_flash", dir={
+            wire.name: "-" for wire in platform.lookup("spi_flash").ios})
+        m.submodules.flash = flash = FlashPins(port, PINS)
+        count = Signal(4)
+        m.d.sync += count.eq(count + 1)
+        m.d.comb += [flash.pins.sck.eq(count[3]), flash.pins.cs_n.eq(count[2]),
+                     flash.pins.copi.eq(flash.pins.cipo)]
+        return m
+
+
+def test_a_bitstream_drives_the_clock_of_the_flash(tmp_path):
+    """By the real tools: Yosys removes cells without outputs unless they're kept."""
+    flow.run(flow.prepared(KIT.create(), Clocked()), tmp_path, KIT.clock_mhz)
+    assert "enum: CCLK.MODE USRMCLK" in (tmp_path / "top.config").read_text()
 
 
 class Source:
@@ -274,11 +297,11 @@ def board(plan, verilator, tmp_path_factory):
     """``board(flash)`` is the port of a board that was just switched on; compiled once."""
     running = []
 
-    def switch_on(flash, broken=None):
+    def switch_on(flash, **failing):
         running.append(VirtualBoard(
             plan.create(), identity_of(plan, 100), tmp_path_factory.getbasetemp() / "flash",
             patience=200_000, weights=weight_source(plan, KIT, plan.memory_mhz),
-            boot=WeightBoot(100, plan.contents.stream.nbytes), flash=flash, broken=broken))
+            boot=WeightBoot(100, plan.contents.stream.nbytes), flash=flash, **failing))
         return running[-1].__enter__().port
     yield switch_on
     for one in running:
@@ -325,6 +348,23 @@ def test_a_load_while_the_board_starts_is_busy(plan, board, weights):
         assert host.ready()
         host._receive(host._send(Kind.LOAD, payload))
         assert host.ready()
+
+
+def test_a_memory_that_fails_later_is_noticed_and_can_be_filled_again(board, weights):
+    """Weights are read once for their CRC and then for every frame."""
+    with Board(board(weights, fades=len(weights) // 2 - 3), timeout=TIMEOUT) as host:
+        assert host.ready()
+        for _ in range(6):
+            try:
+                host.classify(tiny.IMAGES[:1])
+            except Refused as error:
+                assert error.fault == Fault.WEIGHTS
+                break
+        else:
+            pytest.fail("the board went on with wrong weights")
+        assert not host.ready()
+        host.load(weights)
+        host.classify(tiny.IMAGES[:1])
 
 
 @pytest.mark.parametrize("flash", ["one bit wrong", "blank"])

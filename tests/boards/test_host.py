@@ -3,6 +3,7 @@
 import contextlib
 import os
 import threading
+import time
 import tty
 
 import numpy as np
@@ -102,6 +103,15 @@ def test_the_next_image_is_sent_ahead_where_the_board_can_keep_it(cycles, ahead)
     with port(reply) as name, Board(name) as board:
         assert len(board.classify(IMAGES).cycles) == len(IMAGES)
         assert board._ahead == ahead
+
+
+def test_a_check_may_take_as_long_as_the_flash():
+    def reply(frame, count):
+        if frame.kind == Kind.CHECK:
+            time.sleep(1)
+        return good(frame, count)
+    with port(reply) as name, Board(name, timeout=0.3) as board:
+        board.ready()
 
 
 def test_late_answers_to_older_questions_are_skipped():

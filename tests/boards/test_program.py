@@ -36,10 +36,10 @@ def streamed(build):
     ([], ["openFPGALoader -b ulx3s --write-sram {}/top.bit"]),
     (["--flash"], [
         "openFPGALoader -b ulx3s --write-flash {}/top.bit",
-        "openFPGALoader -b ulx3s --write-flash -o 0x400000 --file-type raw {}/weights.flash.bin"]),
+        "openFPGALoader -b ulx3s --write-flash -o 0x200000 --file-type raw {}/weights.flash.bin"]),
     (["--programmer", "fujprog"], ["fujprog {}/top.bit"]),
     (["--programmer", "fujprog", "--flash"], [
-        "fujprog -j flash {}/top.bit", "fujprog -j flash -f 0x400000 -T img {}/weights.flash.bin"]),
+        "fujprog -j flash {}/top.bit", "fujprog -j flash -f 0x200000 -T img {}/weights.flash.bin"]),
 ])
 def test_streamed_weights_are_written_behind_the_bitstream(streamed, capsys, more, words):
     assert main(["--build", str(streamed), "--dry-run", *more]) == 0
@@ -59,10 +59,10 @@ def test_a_failing_bitstream_leaves_the_weights_alone(streamed, monkeypatch, cap
 def test_weights_that_are_missing_or_in_the_way_are_refused(streamed, capsys):
     command = ["--build", str(streamed), "--dry-run"]
     with (streamed / "ulx3s" / "top.bit").open("wb") as file:
-        file.truncate(0x400001)
+        file.truncate(0x200001)
     assert main([*command, "--flash"]) == 2
-    assert ("top.bit must be at most 4,194,304 bytes to lie before the weights in the flash, not "
-            "4,194,305; program without --flash") in capsys.readouterr().err
+    assert ("top.bit must be at most 2,097,152 bytes to lie before the weights in the flash, not "
+            "2,097,153; program without --flash") in capsys.readouterr().err
     (streamed / "ulx3s" / "weights.flash.bin").unlink()
     assert main([*command, "--flash"]) == 2
     said = capsys.readouterr()
