@@ -4,14 +4,16 @@ Reads the official binary versions of CIFAR-10 (``data_batch_1.bin`` ... ``test_
 CIFAR-100 (``train.bin``, ``test.bin``), and folders ``train/CLASS/*.png`` with ``test/CLASS/``.
 """
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-__all__ = ["DataError", "Images", "augment", "load", "shrink"]
+__all__ = ["DataError", "Images", "augment", "check_images", "load", "shrink"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp"}
 SIDE = 32  # of both CIFAR sets, in pixels
@@ -36,6 +38,14 @@ class Images:
     def side(self):
         """Height and width in pixels."""
         return self.pixels.shape[-1]
+
+    @cached_property
+    def digest(self):
+        """Hexadecimal identity of the images, their labels and the classes' names."""
+        h = hashlib.blake2s(repr((tuple(self.pixels.shape), self.class_names)).encode())
+        for tensor in (self.pixels, self.labels):
+            h.update(tensor.reshape(-1).numpy())
+        return h.hexdigest()
 
     def head(self, count):
         """The first ``count`` images."""
@@ -75,9 +85,37 @@ def load(folder, side=None):
                     f"or CIFAR-100 (train.bin) nor class folders train/CLASS and test/CLASS")
 
 
+def check_images(images, side, class_names, whose):
+    """Refuse ``images`` for the net ``whose``, trained for ``class_names`` and ``side`` pixels.
+
+    Names that were made up, because a data set had none, are those of any classes.
+
+    Raises
+    ------
+    DataError
+        Number or names of the classes differ, or the side.
+    """
+    ours, theirs = tuple(images.class_names), tuple(class_names)
+    if len(ours) != len(theirs):
+        raise DataError(f"{whose}: tells {len(theirs)} classes apart, and the data set has "
+                        f"{len(ours)}; give the data set that it was trained for")
+    if _unnamed(len(ours)) not in (ours, theirs):
+        for number, (our, their) in enumerate(zip(ours, theirs)):
+            if our != their:
+                raise DataError(f"{whose}: its class {number} is {their}, and the data set's is "
+                                f"{our}; give the data set that it was trained for")
+    if images.side != side:
+        raise DataError(f"{whose}: images must be {side} pixels a side, not {images.side}; "
+                        f"--side {side} resizes those of an image folder")
+
+
+def _unnamed(classes):
+    return tuple(f"class {j}" for j in range(classes))
+
+
 def _names(path, classes):
     if not path.exists():
-        return tuple(f"class {j}" for j in range(classes))
+        return _unnamed(classes)
     names = tuple(path.read_text().split())
     if len(names) != classes:
         raise DataError(f"{path}: must name {classes} classes, not {len(names)}")

@@ -7,6 +7,7 @@ import numpy as np
 from gen.network import Network
 from gen.package import Package
 
+from .data import check_images
 from .model import WRN
 from .paper import OURS
 from .train import accuracy, variant_of
@@ -44,11 +45,11 @@ def evaluate(package, images, log=lambda line: None):
     ------
     PackError
         The two disagree in a score of an image: one of them is wrong.
+    DataError
+        The images are not of the network's classes and side.
     """
     from sim.golden import Golden
-    if images.side != package.network.side:
-        raise PackError(f"Images must be {package.network.side} pixels a side for this network, "
-                        f"not {images.side}")
+    check_images(images, package.network.side, package.class_names, package.network.name)
     model, golden, right = model_of(package), Golden(package), 0
     ours = accuracy(model, images)
     for begin in range(0, len(images), GOLDEN_BATCH):

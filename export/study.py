@@ -2,15 +2,20 @@
 training in each."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from gen.network import Network
 
 from .adapt import adapted
+from .data import check_images
 from .paper import Variant, model_as
+from .paths import check_out
 from .train import accuracy, finished, restore
 
-__all__ = ["FLOAT", "FORMATS", "plot", "study", "table"]
+__all__ = ["FLOAT", "FORMATS", "PlotError", "check_plot", "plot", "study", "table"]
+
+DRAWN = ".svg", ".png"
 
 # Activation bits and fraction bits, residual bits and fraction bits. Activations reach at least
 # 6.5 where bits allow, residuals 32 in units of a block's input.
@@ -19,6 +24,10 @@ FORMATS = (
     FLOAT,
     *((4, 1, bits, max(0, bits - 6)) for bits in (12, 8, 6, 5, 4)),
     (2, 0, 8, 2), (3, 0, 8, 2), (3, 1, 8, 2), (4, 2, 8, 2), (6, 3, 8, 2), (8, 5, 8, 2))
+
+
+class PlotError(ValueError):
+    """A figure that can't be drawn; the message is one sentence for the user."""
 
 
 def study(start, recipe, images, test, folder, formats=FORMATS, device="cpu", log=print):
@@ -32,12 +41,13 @@ def study(start, recipe, images, test, folder, formats=FORMATS, device="cpu", lo
     images, test : export.data.Images
     folder : path
         Where the runs' checkpoints go. A run that is finished there isn't repeated, one that was
-        interrupted goes on.
+        interrupted goes on; one of another start, recipe or data is refused.
 
     Returns a list of ``(format, accuracy as it is, accuracy after training or None)``.
     """
     parent, rows = restore(start), []
     before = Network.from_dict(parent["network"])
+    check_images(images, before.side, parent["class_names"], start)
     for form in formats:
         names = "act_bits", "act_frac", "res_bits", "res_frac"
         wanted = before if form is FLOAT else replace(before, **dict(zip(names, form)))
@@ -72,6 +82,16 @@ def table(rows):
     head = ("activation bits (fraction)", "range", "residual bits (fraction)", "as it is",
             "trained on")
     return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *map(_row, rows)])
+
+
+def check_plot(path):
+    """Refuse a ``path`` that :func:`plot` can't draw into; raises :class:`PlotError`."""
+    if path.suffix.lower() not in DRAWN:
+        raise PlotError(f"{path}: a figure is drawn as {' or '.join(DRAWN)}, not "
+                        f"{path.suffix or 'a file without suffix'}")
+    if find_spec("matplotlib") is None:
+        raise PlotError("Drawing needs matplotlib; pip install matplotlib")
+    check_out(path)
 
 
 def plot(rows, path):

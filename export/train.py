@@ -6,6 +6,8 @@ follows the run with one up to the order of float sums.
 """
 
 import gc
+import hashlib
+import json
 import math
 import os
 import sys
@@ -21,16 +23,38 @@ from torch.nn import functional as F
 from gen.network import Network
 
 from .adapt import adapted
-from .data import augment, shrink
+from .data import augment, check_images, shrink
 from .distil import Teacher, distillation_loss
 from .model import calibrate, centred, filter_means
 from .paper import OURS, Variant, model_as
+from .paths import check_out
 
 __all__ = ["Recipe", "TrainError", "accuracy", "finished", "keep", "restore", "train",
            "variant_of"]
 
 
 VARIANT = tuple(Variant.__dataclass_fields__)
+# What the command line decides of a run's network; data and calibration decide the rest.
+NETWORK_OPTIONS = "depth", "width", "act_bits", "act_frac", "res_bits", "res_frac"
+KEPT = ("network", "recipe", "class_names", "train_images", "model", "epoch", "seen", "elapsed",
+        "history", "finished")  # in every checkpoint, whatever version wrote it
+# What numbers of a recipe may be. Written so that nan is refused: it compares with nothing.
+RANGES = {
+    "batch": (lambda x: x >= 1, "Batch must be at least 1"),
+    "rate": (lambda x: 0 <= x < math.inf, "Rate must be a number of at least 0"),
+    "scale_rate": (lambda x: 0 <= x < math.inf, "Scale rate must be a number of at least 0"),
+    "warmup": (lambda x: 0 <= x <= 1, "Warmup must be a fraction of the run, 0 to 1"),
+    "smoothing": (lambda x: 0 <= x < 1, "Smoothing must be at least 0 and below 1"),
+    "distil": (lambda x: 0 <= x <= 1, "The teachers' share must be 0 to 1"),
+    "temperature": (lambda x: 0 < x < math.inf, "Temperature must be a number above 0"),
+    "cutout": (lambda x: x >= 0, "Cutout must be a side in pixels of at least 0"),
+    "round_from": (lambda x: 0 <= x <= 1, "Round-from must be a fraction of the run, 0 to 1"),
+    "act_rms": (lambda x: 0 < x < math.inf, "Act-rms must be a number above 0"),
+    "branch": (lambda x: 0 < x < math.inf, "Branch must be a number above 0"),
+    "noise": (lambda x: 0 <= x < math.inf, "Noise must be a number of at least 0"),
+    # Times a million it seeds a generator, which takes 64 bits.
+    "seed": (lambda x: 0 <= x < 2 ** 32, f"Seed must be 0 to {2 ** 32 - 1}"),
+}
 NO_BF16 = "DEFAULT", "AVX2"  # processors as PyTorch names them, without instructions for bfloat16
 
 
@@ -114,13 +138,11 @@ class Recipe:
         if (self.epochs is None) == (self.minutes is None):
             raise TrainError("A run must have a length: give either epochs or minutes")
         length = self.epochs if self.minutes is None else self.minutes
-        if length <= 0:
-            raise TrainError(f"The length of a run must be positive, not {length}")
-        if self.batch < 1:
-            raise TrainError(f"Batch must be at least 1, not {self.batch}")
-        if not 0 <= self.distil <= 1 or self.temperature <= 0:
-            raise TrainError(f"The teachers' share must be 0 to 1, its temperature positive, "
-                             f"not {self.distil} and {self.temperature}")
+        if not 0 < length < math.inf:
+            raise TrainError(f"The length of a run must be positive and finite, not {length}")
+        for name, (allowed, sentence) in RANGES.items():
+            if not allowed(getattr(self, name)):
+                raise TrainError(f"{sentence}, not {getattr(self, name)}")
         if self.amp not in ("off", "bf16"):
             raise TrainError(f"Mixed precision must be off or bf16, not {self.amp}")
         for side, until in self.sides:
@@ -211,18 +233,24 @@ def restore(path):
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] != "signstream-checkpoint":
             raise KeyError
+        lacks = [name for name in KEPT if name not in state]
     except FileNotFoundError:
         raise TrainError(f"{path}: no such checkpoint") from None
     except Exception:  # torch.load raises a dozen kinds for damaged files
         raise TrainError(f"{path}: not a signstream checkpoint, or damaged") from None
+    if lacks:
+        raise TrainError(f"{path}: not a whole checkpoint, it lacks {', '.join(lacks)}")
     return state
 
 
 def _save(path, state):
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    torch.save(state, partial)
-    partial.replace(path)
+    try:
+        torch.save(state, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _short(latent):
@@ -246,10 +274,7 @@ def _teacher(path, images, device):
     """The :class:`.distil.Teacher` with the checkpoint at ``path``."""
     state = restore(path)
     network = Network.from_dict(state["network"])
-    theirs, ours = (network.side, network.classes), (images.side, len(images.class_names))
-    if theirs != ours:
-        raise TrainError(f"{path}: a teacher's images must be {ours[0]} pixels of {ours[1]} "
-                         f"classes, not {theirs[0]} of {theirs[1]}")
+    check_images(images, network.side, state["class_names"], path)
     model = model_as(network, variant_of(state))
     model.load_state_dict(state["model"])
     return Teacher(state, model.to(device))
@@ -263,13 +288,54 @@ def _teachers(paths, recipe, images, device):
     return [_teacher(path, images, device) for path in paths]
 
 
-def _check_recipe(path, state, recipe):
+def _check_run(path, state, network, recipe, images, test):
+    """Refuse the run of the checkpoint ``state`` for one of other options or other data."""
     # Checkpoints from before a setting existed were trained with its default.
-    theirs = Recipe(epochs=1).settings | state["recipe"]
-    odd = sorted(k for k, ours in recipe.settings.items() if theirs[k] != ours)
+    theirs = Recipe(epochs=1).settings | state["recipe"] | state["network"]
+    ours = recipe.settings | {name: getattr(network, name) for name in NETWORK_OPTIONS}
+    odd = sorted(name for name, value in ours.items() if theirs[name] != value)
     if odd:
         raise TrainError(f"{path}: was trained with another {', '.join(odd)}; resume with the "
                          f"same options")
+    check_images(images, state["network"]["side"], state["class_names"], path)
+    if state.get("data", _data(images, test)) != _data(images, test):
+        raise TrainError(f"{path}: was trained and measured with other images; give the same ones, "
+                         f"or another --out")
+
+
+def _check_start(path, state, start):
+    """Refuse the run of the checkpoint ``state`` for one that began with that at ``start``."""
+    parent = None if start is None else restore(start)
+    if state.get("start"):
+        same = parent is not None and state["start"] == _identity(parent)
+    else:  # it's from before identities were kept, or began with nothing: its history tells
+        same = state.get("before", []) == (_history(parent) if parent else [])
+    if not same:
+        raise TrainError(f"{path}: didn't begin with {start or 'new weights'}; name another --out")
+
+
+def _check_effects(recipe, start):
+    """Refuse settings that a new run would have no use for."""
+    if recipe.noise and start is None:
+        raise TrainError("Noise is added to the weights of --start-from: give that as well, or "
+                         "leave --noise out")
+    if recipe.temperature != Recipe.temperature and not recipe.distil:
+        raise TrainError("Temperature is that of teachers' predictions: give --teacher and "
+                         "--distil as well, or leave --temperature out")
+
+
+def _data(images, test):
+    """Identity of what a run sees."""
+    return [images.digest, test.digest]
+
+
+def _identity(state):
+    """Of a checkpoint's network and weights, hexadecimal."""
+    h = hashlib.blake2s(json.dumps(state["network"], sort_keys=True).encode())
+    for name, value in sorted(state["model"].items()):
+        h.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        h.update(value.reshape(-1).view(torch.uint8).numpy())
+    return h.hexdigest()
 
 
 def variant_of(state):
@@ -286,8 +352,10 @@ def _history(state):
 
 @torch.no_grad()
 def _blur(model, noise):
+    if not noise:
+        return
     for sign in model.signs.values():
-        sign.latent += noise * sign.latent.std() * torch.randn(sign.latent.shape)
+        sign.latent += noise * sign.latent.std() * torch.randn_like(sign.latent)
 
 
 @torch.no_grad()
@@ -311,7 +379,8 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
     device : str
         ``"cpu"`` or ``"cuda"``.
     resume : bool
-        Go on from ``out``; the result is that of a run without interruption.
+        Go on from ``out``, with the same options and data; the result is that of a run without
+        interruption, where its length is in epochs. Without it ``out`` mustn't exist.
     stop_after : int, optional
         End after this many epochs of this call.
     start : path, optional
@@ -331,6 +400,12 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         none is picked.
     """
     out = Path(out)
+    check_out(out)
+    if not resume:
+        if out.exists():
+            raise TrainError(f"{out}: exists already; go on with its run with --resume, or name "
+                             f"another --out")
+        _check_effects(recipe, start)
     processes = Processes(device)
     device = processes.device
     if recipe.batch % processes.size:
@@ -347,20 +422,21 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         if "optimiser" not in state:
             raise TrainError(f"{out}: kept without its optimiser, so this run can't go on; begin "
                              f"another with --start-from {out}")
-        _check_recipe(out, state, recipe)
+        _check_run(out, state, network, recipe, images, test)
         if about_teachers != state.get("teachers", []):
             raise TrainError(f"{out}: was trained with other teachers than "
                              f"{' and '.join(map(str, teachers))}")
         network, before = Network.from_dict(state["network"]), state.get("before", [])
+        begun = state.get("start")
     elif start is not None:
         state, parent = None, restore(start)
         if variant_of(parent) != OURS or not recipe.variant.ours:
             raise TrainError(f"{start}: a run can start only from a net without normalisation, "
                              f"with the shifted ReLU and 1-bit weights, and be one")
         network, weights = adapted(Network.from_dict(parent["network"]), parent["model"], network)
-        before = _history(parent)
+        before, begun = _history(parent), _identity(parent)
     else:
-        state, before = None, []
+        state, before, begun = None, [], None
         network = calibrate(network, images.pixels[:256], recipe.act_rms, recipe.branch,
                             seed=recipe.seed)
     torch.manual_seed(recipe.seed)
@@ -456,7 +532,8 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
                      "train_images": len(images), "model": model.state_dict(),
                      "optimiser": optimiser.state_dict(), "epoch": epoch, "seen": seen,
                      "elapsed": total, "history": history, "before": before,
-                     "teachers": about_teachers, "finished": t >= 1}
+                     "start": begun, "data": _data(images, test), "teachers": about_teachers,
+                     "finished": t >= 1}
             _save(out, state)
             length = f"/{recipe.epochs}" if recipe.epochs else f" ({100 * min(t, 1):.0f} %)"
             log(f"epoch {epoch}{length}  side {side}  loss {history[-1]['loss']:.3f}  "
@@ -469,12 +546,14 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
 
 def finished(network, recipe, images, test, out, device="cpu", start=None, log=print):
     """The last checkpoint of the run at ``out``, which is made, gone on with, or there already;
-    parameters as for :func:`train`."""
+    parameters as for :func:`train`. A run there of another start, recipe or data is refused."""
     out = Path(out)
     done = restore(out) if out.exists() else None
-    if done and done["finished"]:
-        _check_recipe(out, done, recipe)
-        return done
+    if done:
+        _check_start(out, done, start)
+        _check_run(out, done, network, recipe, images, test)
+        if done["finished"]:
+            return done
     return train(network, recipe, images, test, out, device, done is not None, start=start,
                  log=log)
 

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from export.data import DataError, augment, load, shrink  # noqa: E402
+from export.data import DataError, Images, augment, check_images, load, shrink  # noqa: E402
 
 
 def write_cifar(folder, parts, classes, label_bytes, seed=0):
@@ -153,3 +153,29 @@ def test_shrinking_averages_areas():
     expected = x.reshape(5, 3, 16, 2, 16, 2).float().mean((3, 5)).round().to(torch.uint8)
     assert torch.equal(shrink(x, 16), expected)
     assert shrink(x, 32) is x
+
+
+def test_images_suit_a_net_of_their_classes_and_side_alone():
+    named, unnamed = ("cat", "dog"), ("class 0", "class 1")
+
+    def check(ours, theirs, side=16):
+        images = Images(torch.zeros(1, 3, 16, 16, dtype=torch.uint8), torch.zeros(1).long(), ours)
+        check_images(images, side, theirs, "net.pt")
+
+    for ours, theirs in ((named, named), (named, unnamed), (unnamed, named), (named, list(named))):
+        check(ours, theirs)
+    for arguments, message in (
+            ((named, ("dog", "cat")), "net.pt: its class 0 is dog, and the data set's is cat"),
+            ((unnamed, (*named, "eel")), "net.pt: tells 3 classes apart, and the data set has 2"),
+            ((named, named, 32), "net.pt: images must be 32 pixels a side, not 16")):
+        with pytest.raises(DataError, match=message):
+            check(*arguments)
+
+
+def test_the_digest_tells_pixels_labels_and_names_apart():
+    def digest(pixel=0, label=0, name="cat"):
+        pixels = torch.full((2, 3, 8, 8), pixel, dtype=torch.uint8)
+        return Images(pixels, torch.tensor([0, label]), (name, "dog")).digest
+
+    assert digest() == digest()
+    assert len({digest(), digest(pixel=1), digest(label=1), digest(name="cow")}) == 4

@@ -119,8 +119,9 @@ def test_a_run_may_start_from_another_ones_weights(data, trained, tmp_path, caps
     assert training["before"] == [{"recipe": parent["recipe"], "epochs": 6}]
 
     capsys.readouterr()
-    assert train(data, out, "--epochs", 1, "--width", 2, "--start-from", out) == 0
-    assert train(data, out, "--epochs", 1, "--depth", 14, "--start-from", trained) == 2
+    wide, deep = tmp_path / "wide.pt", tmp_path / "deep.pt"
+    assert train(data, wide, "--epochs", 1, "--width", 2, "--start-from", out) == 0
+    assert train(data, deep, "--epochs", 1, "--depth", 14, "--start-from", trained) == 2
     assert "only from one of the same depth, 14, not 8" in capsys.readouterr().err
 
 
@@ -377,13 +378,27 @@ def test_a_foreign_state_is_not_packed(trained):
 
 REFUSED = (
     (("--batch", "100", "--epochs", "1"), "Batch must be at most the 60 training images"),
-    (("--epochs", "0"), "length of a run must be positive, not 0"),
+    (("--epochs", "0"), "length of a run must be positive and finite, not 0"),
+    (("--minutes", "nan"), "length of a run must be positive and finite, not nan"),
+    (("--minutes", "inf"), "length of a run must be positive and finite, not inf"),
+    (("--epochs", "1", "--rate", "-0.1"), "Rate must be a number of at least 0, not -0.1"),
+    (("--epochs", "1", "--rate", "nan"), "Rate must be a number of at least 0, not nan"),
+    (("--epochs", "1", "--smoothing", "1"), "Smoothing must be at least 0 and below 1, not 1"),
+    (("--epochs", "1", "--warmup", "-1"), "Warmup must be a fraction of the run, 0 to 1, not -1"),
+    (("--epochs", "1", "--cutout", "-2"), "Cutout must be a side in pixels of at least 0, not -2"),
+    (("--epochs", "1", "--act-rms", "0"), "Act-rms must be a number above 0, not 0"),
+    (("--epochs", "1", "--branch", "nan"), "Branch must be a number above 0, not nan"),
+    (("--epochs", "1", "--seed", "-1"), "Seed must be 0 to 4294967295, not -1"),
+    (("--epochs", "1", "--seed", str(10 ** 20)), "Seed must be 0 to 4294967295, not 10"),
+    (("--epochs", "1", "--noise", "0.1"), "Noise is added to the weights of --start-from"),
+    (("--epochs", "1", "--temperature", "3"), "Temperature is that of teachers' predictions"),
+    (("--epochs", "1", "--distil", "0.5", "--temperature", "0"), "Temperature must be a number "),
     (("--epochs", "1", "--sides", "12:0.5"), "multiples of 8 with a fraction"),
     (("--epochs", "1", "--depth", "9"), "Depth must be 6n.2, not 9; try 8"),
     (("--epochs", "1", "--act-bits", "5"), "Activation bits must be one of"),
     (("--epochs", "1", "--resume"), "no such checkpoint"),
     (("--epochs", "1", "--side", "12"), "Image side must be a multiple of 8, not 12"),
-    (("--epochs", "1", "--distil", "1.5"), "share must be 0 to 1, .* not 1.5"),
+    (("--epochs", "1", "--distil", "1.5"), "share must be 0 to 1, not 1.5"),
     (("--epochs", "1", "--distil", "0.5"), "give both --teacher and --distil, or neither"),
 )
 
