@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from .schedule import check_lanes
 from .steps import Steps
 
 DEPTH = 20
+SDRAM_BITS = 16     # of a word
 
 
 def _number(kind, low, high, wanted):
@@ -88,21 +88,27 @@ def _parser():
     return parser
 
 
-def _package(args):
+def _package(args, board):
     only_random = {"--classes": args.classes, "--side": args.side, "--act-bits": args.act_bits,
                    "--res-bits": args.res_bits}
     given = {name: value for name, value in only_random.items() if value is not None}
+    depth = DEPTH if args.depth is None else args.depth
     if args.random_weights is not None:
         if args.width is None:
             raise PlanError("--random-weights needs --width")
         fields = {"classes": args.classes, "side": args.side, "act_bits": args.act_bits,
                   "res_bits": args.res_bits}
-        network = Network(args.depth or DEPTH, args.width,
+        network = Network(depth, args.width,
                           **{name: value for name, value in fields.items() if value is not None})
+        # Weights that are too many for the planner may be too many for this machine's memory.
+        room = board.memory.words * SDRAM_BITS
+        if network.weight_bits > room:
+            raise PlanError(f"{network.name} has {network.weight_bits:,} weights, and the memory "
+                            f"of {board.name} holds {room:,}; take a smaller --width or --depth")
         return Package.random(network, args.random_weights)
     if args.package is None and args.width is None:
         raise PlanError("name a network with --width (and --depth), or a package with --package")
-    path = args.package or shipped(args.depth or DEPTH, args.width)
+    path = args.package or shipped(depth, args.width)
     package = Package.load(path)
     network = package.network
     has = {"--classes": network.classes, "--side": network.side,
@@ -117,21 +123,27 @@ def _package(args):
     return package
 
 
+def _lane_numbers(text):
+    """What ``--lanes`` says: one number, four, or none where it's left out."""
+    if text is None:
+        return []
+    numbers = text.split(",")
+    if len(numbers) not in (1, 4) or not all(map(str.isdecimal, numbers)):
+        raise PlanError(f"--lanes must be a number or four, P,CS,M,CR, not {text or 'empty'}")
+    return [int(number) for number in numbers]
+
+
 def _lanes(args, network, device, mhz, memory_mhz):
-    if args.lanes and "," in args.lanes:
-        if not re.fullmatch(r"\d+,\d+,\d+,\d+", args.lanes):
-            raise PlanError(f"--lanes must be a number or four, P,CS,M,CR, not {args.lanes}")
+    numbers = _lane_numbers(args.lanes)
+    if len(numbers) == 4:
         if args.target_fps is not None:
             raise PlanError("--target-fps picks an array, and --lanes P,CS,M,CR names one; "
                             "drop one of them")
-        lanes = Lanes(*map(int, args.lanes.split(",")))
+        lanes = Lanes(*numbers)
         check_lanes(network, lanes)
         return lanes
-    if args.lanes and not args.lanes.isdecimal():
-        raise PlanError(f"--lanes must be a number or four, P,CS,M,CR, not {args.lanes}")
-    return choose_lanes(network, device, args.target_fps,
-                        int(args.lanes) if args.lanes else None, mhz, memory_mhz,
-                        (args.batch,) if args.batch else BATCHES)
+    return choose_lanes(network, device, args.target_fps, numbers[0] if numbers else None, mhz,
+                        memory_mhz, (args.batch,) if args.batch else BATCHES)
 
 
 def _plan(args, package, board):
@@ -147,16 +159,29 @@ def _plan(args, package, board):
     return plan
 
 
+def _check_effects(args, plan):
+    """Refuse options that would change nothing but the plan's digest."""
+    idle = [name for name, given, works in (
+        ("--weight-words", args.weight_words, plan.limited),
+        ("--memory-mhz", args.memory_mhz, plan.schedule.loads))
+        if given is not None and not works]
+    if idle:
+        raise PlanError(f"all weights of {plan.network.name} stay on the chip, so nothing follows "
+                        f"from {' and '.join(idle)}; drop that")
+
+
 def main(arguments=None):
     """Run the command line; returns the exit code."""
     return command_line(_parser(), _generate, arguments, (ValueError, TypeError))
 
 
 def _generate(args):
-    package, board, steps = _package(args), Board.named(args.board), Steps(2)
+    board, steps = Board.named(args.board), Steps(2)
+    package = _package(args, board)
     with steps(f"plan {package.network.name} for {args.board}"):
         plan = _plan(args, package, board)
         check_fit(plan.schedule, DEVICES[board.size], package.network.name)
+        _check_effects(args, plan)
     with steps("gateware, init files"):
         write_build(plan, args.out)
     _say(plan)

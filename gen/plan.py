@@ -3,7 +3,8 @@
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+import shlex
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -79,6 +80,12 @@ class Plan:
         """The layer schedule."""
         return self.residency.schedule
 
+    @property
+    def limited(self):
+        """Whether ``weight_words`` has a say in what is streamed."""
+        return self.weight_words is not None and bool(
+            self.schedule.loads or replace(self, weight_words=None).schedule.loads)
+
     @cached_property
     def contents(self):
         """Contents of the read-only memories."""
@@ -102,9 +109,10 @@ class Plan:
             # Upwards: the clock must not be above what's said.
             memory = self.memory_mhz or self.clock_mhz
             said["memory-mhz"] = f"{math.ceil(memory * 1e4) / 1e4:.10g}"
+        if self.schedule.loads or self.batch != 1:
             said["batch"] = self.batch
-            if self.weight_words is not None:
-                said["weight-words"] = self.weight_words
+        if self.limited:
+            said["weight-words"] = self.weight_words
         return " ".join(f"--{name} {value}" for name, value in said.items())
 
     def create(self):
@@ -184,10 +192,10 @@ class Plan:
         folder = Path(folder)
         try:
             fields = json.loads((folder / "plan.json").read_text())
-        except FileNotFoundError:
-            raise PlanError(f"{folder} holds no plan.json; make one with "
-                            f"`python -m gen --width 1 --depth 20 --out {folder}`") from None
-        except json.JSONDecodeError as error:
+        except (FileNotFoundError, NotADirectoryError):
+            raise PlanError(f"{folder} holds no plan.json; make one with `python -m gen --width 1 "
+                            f"--depth 20 --out {_free(folder)}`") from None
+        except ValueError as error:     # no JSON, or no UTF-8
             raise PlanError(f"{folder / 'plan.json'} is damaged ({error}); "
                             f"generate it again") from None
         known = {"device", "clock_mhz", "digest", *Lanes.__dataclass_fields__}
@@ -206,6 +214,16 @@ class Plan:
             raise PlanError(f"{folder} holds a plan for another package or release; "
                             f"generate it again")
         return plan
+
+
+def _free(folder):
+    """A folder for ``gen`` to write, as the shell wants it: ``folder``, or one within it or beside
+    it where it's in use for something else."""
+    if folder.is_file():
+        folder = folder.parent / "build"
+    elif folder.exists() and any(folder.iterdir()):
+        folder = folder / "build"
+    return shlex.quote(str(folder))
 
 
 @lru_cache(maxsize=32)     # seconds each, and whoever chooses a plan asks for some twice

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from .estimate import estimate_resources
 
-__all__ = ["RESOURCES", "measure", "read", "write"]
+__all__ = ["RESOURCES", "earlier", "measure", "read", "with_measured", "write"]
 
 RESOURCES = ("comb", "ff", "ebr", "dsp")
+PAIRS = ("cycles_per_frame", "fmax_mhz", "fps", "latency_us", "lane_busy")  # beside the resources
 
 
 def _pair(estimate):
@@ -34,8 +35,43 @@ def new_report(plan):
 
 
 def read(folder):
-    """The report of a build folder."""
-    return json.loads((Path(folder) / "report.json").read_text())
+    """The report of a build folder.
+
+    Raises ``OSError`` where it can't be read, ``ValueError`` where it's damaged.
+    """
+    report = json.loads((Path(folder) / "report.json").read_text())
+    if not _is_report(report):
+        raise ValueError("it isn't a report of this release")
+    return report
+
+
+def _is_report(fields):
+    try:
+        pairs = [*(fields[name] for name in PAIRS),
+                 *(fields["resources"][name] for name in RESOURCES)]
+        return (all({"estimate", "measured"} <= set(pair) for pair in pairs)
+                and isinstance(fields["provenance"], dict) and "streamed_bits" in fields)
+    except (KeyError, TypeError):
+        return False
+
+
+def earlier(folder):
+    """The report of a build folder, ``None`` where there's none that can be read."""
+    try:
+        return read(folder)
+    except (OSError, ValueError):
+        return None
+
+
+def with_measured(report, before):
+    """``report`` with what that of ``before``, of the same plan, has beyond its estimates."""
+    def pair(new, old):
+        return {**new, "measured": old["measured"]}
+    extra = {name: before[name] for name in ("latency_cycles",) if name in before}
+    return {**report, **{name: pair(report[name], before[name]) for name in PAIRS},
+            "resources": {name: pair(value, before["resources"][name])
+                          for name, value in report["resources"].items()},
+            "provenance": before["provenance"], **extra}
 
 
 def write(folder, report):

@@ -41,9 +41,6 @@ class Folder:
         """Raises :class:`FolderError` or :class:`gen.plan.PlanError` where a file is absent,
         unreadable or of another network."""
         path = Path(path).resolve()
-        if not path.is_dir():
-            raise FolderError(f"{path}: no such build folder; "
-                              f"make one with `python -m gen --out {path}`")
         try:
             plan = Plan.load(path)
         except (KeyError, TypeError, AttributeError) as error:

@@ -103,20 +103,51 @@ def fit(pixels, side):
 
 
 def _npz(path):
-    import zipfile
-    try:
-        with np.load(path, allow_pickle=False) as z:
-            pixels = z["images"]
-            labels = tuple(z["labels"].tolist()) if "labels" in z else (None,) * len(pixels)
-            classes = tuple(z["class_names"].tolist()) if "class_names" in z else ()
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ImagesError(f"{path}: not an npz file with images ({error})") from None
+    pixels, labels, classes = _arrays(path)
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3 or not len(pixels):
         raise ImagesError(f"{path}: images must be uint8[n, 3, h, w], "
                           f"not {pixels.dtype}{list(pixels.shape)}")
+    names = tuple(f"{path.stem}[{i}]" for i in range(len(pixels)))
+    classes = () if classes is None else _class_names(path, classes)
+    labels = (None,) * len(pixels) if labels is None else _labels(path, labels, len(classes))
     if len(labels) != len(pixels):
         raise ImagesError(f"{path}: labels must be {len(pixels)}, not {len(labels)}")
-    return Images(pixels, labels, tuple(f"{path.stem}[{i}]" for i in range(len(pixels))), classes)
+    return Images(pixels, labels, names, classes)
+
+
+def _arrays(path):
+    """``images``, ``labels`` and ``class_names`` of an npz file, None for those it lacks."""
+    import zipfile
+    import zlib
+    try:
+        z = np.load(path, allow_pickle=False)
+        if isinstance(z, np.ndarray):
+            raise ValueError("it's an array without a name")
+        with z:     # as bytes comes what isn't an array
+            return np.asarray(z["images"]), *(np.asarray(z[name]) if name in z else None
+                                              for name in ("labels", "class_names"))
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ImagesError(f"{path}: not an npz file with images ({error})") from None
+
+
+def _class_names(path, names):
+    if names.dtype.kind != "U" or names.ndim != 1:
+        raise ImagesError(f"{path}: class_names must be a row of strings, "
+                          f"not {names.dtype}{list(names.shape)}")
+    return tuple(names.tolist())
+
+
+def _labels(path, labels, classes):
+    """Labels as integers; ``classes`` is how many have a name, 0 where nobody says."""
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise ImagesError(f"{path}: labels must be a row of integers, "
+                          f"not {labels.dtype}{list(labels.shape)}")
+    labels = tuple(labels.tolist())
+    for label in labels:
+        if label < 0 or classes and label >= classes:
+            wanted = f"0 to {classes - 1}" if classes else "at least 0"
+            raise ImagesError(f"{path}: labels must be {wanted}, not {label}")
+    return labels
 
 
 def _records(path):
@@ -136,6 +167,6 @@ def _picture(path):
             pixels = np.asarray(picture.convert("RGB"))
     except (FileNotFoundError, IsADirectoryError):
         raise
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise ImagesError(f"{path}: can't be read as an image ({error})") from None
     return Images(np.ascontiguousarray(pixels.transpose(2, 0, 1))[None], (None,), (path.name,))

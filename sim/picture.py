@@ -104,8 +104,11 @@ def main(arguments=None):
 def _picture(parser, args):
     if args.out.suffix not in FORMATS:
         raise image_files.ImagesError(f"{args.out}: must end with {' or '.join(FORMATS)}")
+    if args.out.is_dir() or not args.out.parent.is_dir():
+        raise image_files.ImagesError(f"{args.out}: must be a file in a folder that exists")
     if not importlib.util.find_spec("matplotlib"):
-        raise image_files.ImagesError("matplotlib isn't installed: pip install matplotlib")
+        raise image_files.ImagesError("matplotlib isn't installed: `make venv-train` or "
+                                      "`pip install matplotlib`")
     folder = Folder.load(args.build)
     given = hasattr(args, "file")
     images = image_files.load([args.file]) if given else image_files.sample()

@@ -11,7 +11,7 @@ import numpy as np
 
 from gen.cli import command_line
 from gen.plan import PlanError
-from gen.report import measure
+from gen.report import measure, read
 
 from . import images as image_files
 from .difference import describe
@@ -107,6 +107,7 @@ def main(arguments=None):
 
 def _run(args):
     folder = Folder.load(args.build)
+    _check_report(folder)
     images = chosen_images(args, folder.network.side)
     verdicts = simulate(folder, images.pixels, args.stalls, args.sim, args.waves,
                         say=lambda line: print(line, file=sys.stderr, flush=True))
@@ -140,6 +141,16 @@ def _beside(measured, planned):
     if measured is None:
         return f"unmeasured ({planned} planned)"
     return f"{measured} ({'as' if measured == planned else planned} planned)"
+
+
+def _check_report(folder):
+    """Raise :class:`FolderError` where the report couldn't take what the simulation measures."""
+    try:
+        read(folder.path)
+    except (OSError, ValueError) as error:
+        raise FolderError(f"{folder.path / 'report.json'} can't be read "
+                          f"({getattr(error, 'strerror', None) or error}); "
+                          f"generate the build folder again") from None
 
 
 def _measure(folder, steady, simulator):

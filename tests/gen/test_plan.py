@@ -2,9 +2,12 @@
 
 import dataclasses
 import json
+import shlex
 
 import pytest
 
+from gen import build
+from gen.__main__ import main
 from gen.build import write_build
 from gen.device import DEVICES, block_rams
 from gen.estimate import PlanTooLarge, check_fit
@@ -86,10 +89,25 @@ def test_a_folder_without_a_plan_is_refused_with_the_command_that_makes_one(tmp_
     assert "holds no plan.json" in refusal(tmp_path / "absent")
 
 
-def test_a_damaged_plan_is_refused(folder):
-    (folder / "plan.json").write_text("{")
-    assert "is damaged" in refusal(folder)
-    assert "generate it again" in refusal(folder)
+@pytest.mark.parametrize("name", ["absent", "with space/and more", "empty", "used", "file"])
+def test_the_command_that_makes_a_plan_works(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "_files", lambda plan: {})     # seconds of Verilog
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "used").mkdir()
+    for path in ("used/notes.txt", "file"):
+        (tmp_path / path).write_text("mine")
+    _, command, _ = refusal(tmp_path / name).split("`")
+    _, _, module, *arguments = shlex.split(command)
+    assert module == "gen" and main([*arguments, "--lanes", "4,4,4,4"]) == 0
+    assert Plan.load(arguments[arguments.index("--out") + 1])
+    assert {(tmp_path / path).read_text() for path in ("used/notes.txt", "file")} == {"mine"}
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe{}"])
+def test_a_damaged_plan_is_refused(folder, content):
+    (folder / "plan.json").write_bytes(content)
+    said = refusal(folder)
+    assert f"{folder / 'plan.json'} is damaged" in said and "generate it again" in said
 
 
 @pytest.mark.parametrize("fields", [

@@ -74,6 +74,32 @@ def test_measurements_come_one_by_one_and_estimates_stay(plan, folder):
         assert made[key]["estimate"] == before[key]["estimate"]
 
 
+def test_measurements_go_over_into_a_new_report_of_the_plan(plan, folder):
+    report.measure(folder, cycles_per_frame=5000, latency_cycles=6000, fmax_mhz=125.0, comb=10,
+                   provenance={"seed": 1})
+    measured, new = report.read(folder), report.new_report(plan)
+    assert report.with_measured(new, measured) == measured
+    other = report.with_measured({**new, "fps": {"estimate": 1.0, "measured": None}}, measured)
+    assert other["fps"] == {"estimate": 1.0, "measured": measured["fps"]["measured"]}
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"{", b"\xff", b"[]", b"3", b"{}", b'{"provenance": {}, "resources": 3}'])
+def test_a_damaged_report_is_refused(folder, content):
+    (folder / "report.json").write_bytes(content)
+    with pytest.raises(ValueError):
+        report.read(folder)
+    assert report.earlier(folder) is None
+
+
+@pytest.mark.parametrize("name, value", [
+    ("fps", None), ("lane_busy", {}), ("resources", {"comb": {}}), ("provenance", [])])
+def test_a_report_that_lacks_something_is_refused(folder, name, value):
+    report.write(folder, {**report.read(folder), name: value})
+    with pytest.raises(ValueError, match="isn't a report of this release"):
+        report.read(folder)
+
+
 def test_a_resource_that_isnt_one_is_refused(folder):
     with pytest.raises(TypeError, match="must be of comb, ff, ebr, dsp, not luts"):
         report.measure(folder, luts=3)

@@ -77,7 +77,7 @@ def test_bad_arguments_are_refused(built, arguments, words, capfd):
 
 def test_bad_folders_are_refused(tmp_path, capfd):
     code, _, err = go(capfd, "--build", tmp_path / "none")
-    assert code == 2 and err.startswith("sim.compare: ") and "no such build folder" in err
+    assert code == 2 and err.startswith("sim.compare: ") and "holds no plan.json" in err
 
 
 def test_no_arguments_print_the_help(capfd):

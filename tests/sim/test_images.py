@@ -1,3 +1,7 @@
+import struct
+import zipfile
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -74,6 +78,29 @@ def cut_png(path):
     path.write_bytes(path.read_bytes()[:300])
 
 
+def bare(path):
+    with path.open("wb") as file:
+        np.save(file, np.zeros((1, 3, 8, 8), np.uint8))
+
+
+def no_array(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images.npy", "hello")
+
+
+def oversized(path):
+    """A PNG that says it has more pixels than Pillow takes."""
+    Image.new("RGB", (8, 8)).save(path)
+    raw = bytearray(path.read_bytes())
+    raw[16:24] = struct.pack(">II", 1 << 15, 1 << 15)
+    raw[29:33] = struct.pack(">I", zlib.crc32(raw[12:29]))
+    path.write_bytes(raw)
+
+
+def with_labels(labels, **others):
+    return npz(images=np.zeros((2, 3, 8, 8), np.uint8), labels=np.array(labels), **others)
+
+
 def npz(**arrays):
     return lambda path: np.savez(path, **arrays)
 
@@ -91,6 +118,19 @@ def npz(**arrays):
     ("hwc.npz", npz(images=np.zeros((1, 8, 8, 3), np.uint8)), r"not uint8\[1, 8, 8, 3\]"),
     ("labels.npz", npz(images=np.zeros((2, 3, 8, 8), np.uint8), labels=np.zeros(1, np.uint8)),
      "labels must be 2, not 1"),
+    ("scalar.npz", with_labels(3), r"labels must be a row of integers, not int64\[\]"),
+    ("strings.npz", with_labels(["cat", "dog"]), "labels must be a row of integers, not <U3"),
+    ("floats.npz", with_labels([1.0, 2.0]), "labels must be a row of integers, not float64"),
+    ("nested.npz", with_labels([[1], [2]]), r"row of integers, not int64\[2, 1\]"),
+    ("negative.npz", with_labels([0, -11]), "labels must be at least 0, not -11"),
+    ("unnamed.npz", with_labels([0, 2], class_names=np.array(["cat", "dog"])),
+     "labels must be 0 to 1, not 2"),
+    ("numbered.npz", with_labels([0, 1], class_names=np.arange(2)),
+     "class_names must be a row of strings, not int64"),
+    ("one_name.npz", with_labels([0, 1], class_names=np.array("cat")), "row of strings, not <U3"),
+    ("bare.npz", bare, "not an npz file with images .*without a name"),
+    ("no_array.npz", no_array, r"images must be uint8\[n, 3, h, w\], not"),
+    ("oversized.png", oversized, "can't be read as an image .*decompression bomb"),
     ("pickle.npz", npz(images=np.array([{}], object)), "not an npz file with images"),
 ])
 def test_unusable_files_are_refused(tmp_path, name, make, words):

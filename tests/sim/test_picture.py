@@ -39,9 +39,13 @@ def test_a_difference_is_not_drawn(compiled, tmp_path, capfd):
 
 @pytest.mark.parametrize("arguments, words", [
     (["--out", "one.jpg"], "one.jpg: must end with .png or .svg"),
+    (["--out", "nodir/one.png"], "nodir/one.png: must be a file in a folder that exists"),
+    (["--out", "folder.png"], "folder.png: must be a file in a folder that exists"),
     (["--out", "one.png", "--image", "300"], "Image must be 0 to 299, not 300"),
     (["--out", "one.png", "--file", "none.png"], "none.png: no such file")])
-def test_bad_input_is_one_sentence(built, capfd, arguments, words):
+def test_bad_input_is_one_sentence(built, tmp_path, capfd, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.png").mkdir()
     code, _, errors = go(capfd, "--build", built, *arguments)
     assert code == 2 and words in errors and errors.count("\n") == 1
 
@@ -49,7 +53,7 @@ def test_bad_input_is_one_sentence(built, capfd, arguments, words):
 def test_a_missing_library_says_how_to_get_it(built, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(picture.importlib.util, "find_spec", lambda name: None)
     code, _, errors = go(capfd, "--build", built, "--out", tmp_path / "one.png")
-    assert code == 2 and "matplotlib isn't installed: pip install matplotlib" in errors
+    assert code == 2 and "matplotlib isn't installed: `make venv-train` or `pip" in errors
 
 
 def test_maps_lie_side_by_side_with_a_line_between_them():

@@ -204,7 +204,7 @@ def text(name, content):
 
 
 @pytest.mark.parametrize("damage, words", [
-    (shutil.rmtree, "no such build folder; make one with `python -m gen"),
+    (shutil.rmtree, "holds no plan.json; make one with `python -m gen --width"),
     (remove("plan.json"), "plan.json"),
     (remove("top.v"), "has no top.v; generate it again"),
     (remove("package.safetensors"), "package.safetensors: no such package"),
@@ -212,7 +212,12 @@ def text(name, content):
     (text("plan.json", "[]"), "plan.json"),
     (text("plan.json", "{}"), "plan.json"),
     (text("package.safetensors", "hello"), "truncated"),
-], ids=["folder", "plan", "top", "package", "json", "list", "empty", "damaged"])
+    (lambda folder: (folder / "plan.json").write_bytes(b"\xff{"), "plan.json is damaged"),
+    (remove("report.json"), "report.json can't be read (No such file or directory); generate"),
+    (text("report.json", "{"), "report.json can't be read (Expecting"),
+    (text("report.json", "{}"), "report.json can't be read (it isn't a report of this release)"),
+], ids=["folder", "plan", "top", "package", "json", "list", "empty", "damaged", "no text",
+        "no report", "damaged report", "empty report"])
 def test_damaged_build_folders_are_refused(changed, damage, words, capfd):
     damage(changed)
     code, out, err = go(capfd, "--build", changed)
