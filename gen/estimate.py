@@ -99,7 +99,7 @@ def estimate_resources(schedule):
 
 
 def check_fit(schedule, device, name):
-    """Raise :class:`PlanTooLarge` where the block RAM or the logic isn't enough."""
+    """Raise :class:`PlanTooLarge` where block RAM, logic or multipliers aren't enough."""
     need = estimate_resources(schedule)
     if need["ebr"] > device.ebr:
         bits = memory_bits(schedule)
@@ -108,8 +108,10 @@ def check_fit(schedule, device, name):
             f"{name} needs {need['ebr']} block RAMs ({need['ebr'] * EBR_BITS:,} bits) on an array "
             f"of {schedule.lanes.count:,} lanes, but the {device.name.upper()} has {device.ebr} "
             f"({device.ebr * EBR_BITS:,} bits); stored are {parts} bits")
-    if need["comb"] > device.comb:
-        raise PlanTooLarge(
-            f"{name} needs about {need['comb']:,} LUT sites on an array of "
-            f"{schedule.lanes.count:,} lanes, but the {device.name.upper()} has {device.comb:,}; "
-            f"use fewer --lanes")
+    for part, what in (("comb", "LUT sites"), ("ff", "flip-flops"), ("dsp", "multipliers")):
+        there = getattr(device, part)
+        if need[part] > there:
+            raise PlanTooLarge(
+                f"{name} needs about {need[part]:,} {what} on an array of "
+                f"{schedule.lanes.count:,} lanes, but the {device.name.upper()} has {there:,}; "
+                f"use fewer --lanes")

@@ -120,7 +120,7 @@ class Network:
         if self.side % 8:
             raise ValueError(f"Image side must be a multiple of 8, not {self.side}; "
                              f"try {self.side // 8 * 8} or {self.side // 8 * 8 + 8}")
-        if self.act_bits not in ACT_BITS:
+        if not isinstance(self.act_bits, int) or self.act_bits not in ACT_BITS:
             raise ValueError(f"Activation bits must be one of {ACT_BITS}, not {self.act_bits!r}")
         if self.act_frac is None:
             object.__setattr__(self, "act_frac", max(0, self.act_bits - 3))

@@ -20,7 +20,7 @@ def check_lanes(network, lanes):
     change."""
     p, cs, m, cr = lanes.pixels, lanes.slice_channels, lanes.outputs, lanes.result_channels
     smallest = network.side // 4
-    if p < 2 or smallest % p:
+    if p < 2 or p % 2 or smallest % p:
         raise ValueError(f"Pixels must be even and divide the smallest map's side {smallest}, "
                          f"not {p}")
     if cs < 4 or network.channels(0) % cs:

@@ -88,6 +88,7 @@ def test_network_is_frozen():
     ({"act_bits": 1}, ValueError, "not 1"),
     ({"act_frac": 4}, ValueError, "Activation fraction bits must be 0 to 3, not 4"),
     ({"act_frac": -1}, ValueError, "not -1"),
+    ({"act_bits": 4.0}, ValueError, "Activation bits must be one of .* not 4.0"),
     ({"res_bits": 17}, ValueError, "Residual bits must be 4 to 16, not 17"),
     ({"res_frac": 12}, ValueError, "Residual fraction bits must be 0 to 11, not 12"),
     ({"depth": 8, "shifts": (1, 2)}, ValueError, "Depth 8 needs 7 shifts, not 2"),

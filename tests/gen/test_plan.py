@@ -153,6 +153,16 @@ def test_an_array_too_large_says_which_sites_are_needed():
         check_fit(schedule, small, "wrn-8-1")
 
 
+def test_an_array_of_too_many_multipliers_or_flip_flops_is_refused():
+    """Two bits take little logic, and a multiplier for every second unit all the same."""
+    schedule = make_schedule(Network(8, 1, act_bits=2), Lanes(8, 8, 8, 8))
+    with pytest.raises(PlanTooLarge, match="needs about 32 multipliers .* the 25F has 28; use"):
+        check_fit(schedule, dataclasses.replace(DEVICES["25f"], ebr=1000, comb=50_000), "wrn-8-1")
+    with pytest.raises(PlanTooLarge, match=r"needs about [\d,]+ flip-flops .* the 25F has 24,288"):
+        check_fit(make_schedule(Network(8, 1), Lanes(8, 4, 16, 4)),
+                  dataclasses.replace(DEVICES["25f"], ebr=1000), "wrn-8-1")
+
+
 @pytest.mark.parametrize("width,depth,blocks", [
     (36, 512, 1), (36, 513, 2), (32, 1024, 2), (9, 2048, 1), (1, 16384, 1), (1, 16385, 2),
     (768, 400, 22), (18, 1024, 1), (48, 512, 2)])

@@ -225,6 +225,11 @@ def test_residual_words_are_those_of_channels_that_exist(net, lanes):
         assert layer.pool == (conv.stride == 2)
 
 
+def test_odd_pixels_are_refused_where_they_divide_the_map():
+    with pytest.raises(ValueError, match="Pixels must be even and divide .* side 6, not 3"):
+        check_lanes(Network(8, side=24), Lanes(3, 4, 4, 4))
+
+
 @pytest.mark.parametrize("lanes,message", [
     (Lanes(3, 4, 4, 4), "Pixels must be even and divide the smallest map's side 8, not 3"),
     (Lanes(16, 4, 4, 4), "Pixels must be even and divide the smallest map's side 8, not 16"),
