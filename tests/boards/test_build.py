@@ -121,6 +121,9 @@ def test_a_memory_clock_that_the_plan_cannot_have_is_refused():
         design(plan, board, 112.5)
     with pytest.raises(ValueError, match="ulx3s-25f must be at most 133.33 MHz, .* not 143"):
         board.clocks(100, 143)
+    with pytest.raises(ValueError, match="must be at least 100 MHz beside a pipeline at 100: "
+                                         "below 90 a word is gone .* not 66.7"):
+        board.clocks(100, 66.7)
 
 
 def test_streamed_weights_lie_beside_the_bitstream(tmp_path, tools, monkeypatch):
