@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from gen import report
-from gen.cli import command_line, fail
+from gen.cli import command_line, count, fail, positive
 from gen.plan import Plan
 from gen.steps import Quiet, Steps
 
@@ -138,8 +138,8 @@ def _parser():
                     "Exit codes: 0 done, 1 a tool failed or timing was missed, 2 can't be built.",
         epilog="example:\n  python -m boards.build --build build --board ulx3s --seed 3")
     add_build_and_board(parser, "build folder, as `python -m gen` writes it")
-    parser.add_argument("--mhz", type=float, help="clock of the pipeline (default: the plan's)")
-    parser.add_argument("--baud", type=int, default=BAUD,
+    parser.add_argument("--mhz", type=positive, help="clock of the pipeline (default: the plan's)")
+    parser.add_argument("--baud", type=count, default=BAUD,
                         help="bits/s of the serial line (default: %(default)s)")
     parser.add_argument("--seed", type=_seeds, default="1", metavar="N[,N...]",
                         help="of place and route; of several, all are placed and the most "

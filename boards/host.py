@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gen.cli import command_line
+from gen.cli import command_line, count, number
 
 from . import protocol
 from .protocol import (
@@ -326,6 +326,10 @@ def _load(board, folder):
     board.load(path.read_bytes(), say)
 
 
+_bauds = number(int, 0, 2 ** 31, "bits a second of at least 1")
+_seconds = number(float, 0, 86_400, "seconds above 0, and no more than a day")
+
+
 def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m boards.host", formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -334,12 +338,12 @@ def _parser():
     parser.add_argument("images", nargs="*", metavar="IMAGE",
                         help="image files of the network's size; none only identifies the board")
     parser.add_argument("--port", required=True, help="serial port, such as /dev/ttyUSB0 or COM3")
-    parser.add_argument("--baud", type=int, default=BAUD, help="bits/s (default: %(default)s)")
-    parser.add_argument("--timeout", type=float, default=2.0, metavar="S",
+    parser.add_argument("--baud", type=_bauds, default=BAUD, help="bits/s (default: %(default)s)")
+    parser.add_argument("--timeout", type=_seconds, default=2.0, metavar="S",
                         help="seconds to wait for an answer (default: %(default)s)")
     parser.add_argument("--build", metavar="DIR",
                         help="refuse a board that doesn't run this build folder's design")
-    parser.add_argument("--throughput", type=int, metavar="N",
+    parser.add_argument("--throughput", type=count, metavar="N",
                         help="measure frames per second with N random images")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser

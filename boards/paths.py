@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
-from gen.cli import command_line
+from gen.cli import command_line, count
 
 from .netlist import NetlistError, read_top
 
@@ -190,7 +190,7 @@ def main(arguments=None):
         "it's placed: ns guessed from cells and sinks, not those of a routed design.",
         epilog="example: python -m boards.paths build/ulx3s/top.json")
     parser.add_argument("netlist", help="Yosys' JSON, top.json in the board's folder of a build")
-    parser.add_argument("--count", type=int, default=5, help="paths (default: 5)")
+    parser.add_argument("--count", type=count, default=5, help="paths (default: 5)")
     return command_line(parser, _tell, arguments, (PathsError, NetlistError))
 
 

@@ -1,14 +1,12 @@
 """``python -m export COMMAND``: train a network, measure it, package it, compare it."""
 
 import argparse
-import math
 import sys
 from pathlib import Path
 
 import torch
 
-from gen.__main__ import _number
-from gen.cli import command_line
+from gen.cli import command_line, count
 from gen.network import ACT_BITS, Network
 from gen.package import Package
 
@@ -30,9 +28,6 @@ EPILOG = """example:
 """
 
 
-_count = _number(int, 0, math.inf, "an integer of at least 1")
-
-
 def _sides(text):
     try:
         return tuple((int(side), float(until)) for side, until in
@@ -47,8 +42,8 @@ def _add_recipe(p, rate):
     p.add_argument("--sides", type=_sides, default=(), metavar="SIDE:FRACTION,...",
                    help="smaller images up to these fractions of the run")
     p.add_argument("--batch", type=int, default=64, help="images per step (%(default)s)")
-    p.add_argument("--side", type=_count, help="resize the pictures of an image folder")
-    p.add_argument("--threads", type=_count, help="CPU threads (PyTorch's choice)")
+    p.add_argument("--side", type=count, help="resize the pictures of an image folder")
+    p.add_argument("--threads", type=count, help="CPU threads (PyTorch's choice)")
 
 
 def _parser():
@@ -84,11 +79,11 @@ def _parser():
     p.add_argument("--act-frac", type=int, help="fraction bits of an activation (bits - 3)")
     p.add_argument("--res-bits", type=int, default=12, help="bits of the residual (%(default)s)")
     p.add_argument("--res-frac", type=int, help="fraction bits of the residual (bits - 7)")
-    p.add_argument("--side", type=_count, help="resize the pictures of an image folder")
+    p.add_argument("--side", type=count, help="resize the pictures of an image folder")
     length = p.add_mutually_exclusive_group(required=True)
     length.add_argument("--epochs", type=int, help="length of the run in epochs")
     length.add_argument("--minutes", type=float, help="length of the run by the clock")
-    p.add_argument("--stop-after", type=_count, metavar="N",
+    p.add_argument("--stop-after", type=count, metavar="N",
                    help="end after N epochs of this call; --resume goes on")
     for name, text in (("batch", "images per step, all processes together"),
                        ("rate", "Adam's peak learning rate"),
@@ -120,7 +115,7 @@ def _parser():
     p.add_argument("--floats", action="store_true",
                    help="floating-point activations, for comparison; can't be packed")
     p.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(%(default)s)")
-    p.add_argument("--threads", type=_count, help="CPU threads of a process (PyTorch's choice)")
+    p.add_argument("--threads", type=count, help="CPU threads of a process (PyTorch's choice)")
 
     p = add(commands, "pack", "make the network package of a checkpoint",
             "pack run.pt --data DIR --out wrn-20-1.safetensors")
@@ -128,7 +123,7 @@ def _parser():
     p.add_argument("--out", type=Path, required=True, metavar="FILE", help="package to write")
     p.add_argument("--data", type=Path, metavar="DIR",
                    help="measure the golden model's accuracy on the test images of this data set")
-    p.add_argument("--side", type=_count, help="resize the pictures of an image folder")
+    p.add_argument("--side", type=count, help="resize the pictures of an image folder")
     p.add_argument("--note", action="append", default=[], metavar="KEY=TEXT",
                    help="remark to keep in the package, such as data=CIFAR-10")
 
@@ -141,8 +136,8 @@ def _parser():
             "eval wrn-20-1.safetensors --data DIR")
     p.add_argument("network", type=Path, help="package (.safetensors) or checkpoint")
     p.add_argument("--data", type=Path, required=True, metavar="DIR", help=data_help)
-    p.add_argument("--side", type=_count, help="resize the pictures of an image folder")
-    p.add_argument("--images", type=_count, help="only the first test images")
+    p.add_argument("--side", type=count, help="resize the pictures of an image folder")
+    p.add_argument("--images", type=count, help="only the first test images")
 
     p = add(commands, "card", "print the model card of a package",
             "card run.pt wrn-20-1.safetensors --about about.txt > wrn-20-1.md")
@@ -156,9 +151,9 @@ def _parser():
     p.add_argument("checkpoint", type=Path)
     p.add_argument("--data", type=Path, required=True, metavar="DIR", help=data_help)
     p.add_argument("--out", type=Path, metavar="DIR", help="folder for the runs of --epochs")
-    p.add_argument("--epochs", type=_count, help="train on in each format (default: don't)")
+    p.add_argument("--epochs", type=count, help="train on in each format (default: don't)")
     _add_recipe(p, 0.002)
-    p.add_argument("--images", type=_count, help="only the first test images")
+    p.add_argument("--images", type=count, help="only the first test images")
     p.add_argument("--plot", type=Path, metavar="FILE", help="draw the table, as .svg or .png")
 
     p = add(commands, "versus", "train the nets that the paper compares, with several seeds",
@@ -167,8 +162,8 @@ def _parser():
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the runs")
     p.add_argument("--depth", type=int, default=20, help="6n+2 (%(default)s)")
     p.add_argument("--width", type=int, default=1, help="times 16 channels (%(default)s)")
-    p.add_argument("--seeds", type=_count, default=3, help="runs of each net (%(default)s)")
-    p.add_argument("--epochs", type=_count, required=True, help="length of each run")
+    p.add_argument("--seeds", type=count, default=3, help="runs of each net (%(default)s)")
+    p.add_argument("--epochs", type=count, required=True, help="length of each run")
     _add_recipe(p, 0.004)
     return parser
 

@@ -12,7 +12,7 @@ from hw.weights import PIECE_BITS
 
 from .build import write_build
 from .choose import ROUTED_MHZ, choose_batch, choose_lanes, choose_memory_clock
-from .cli import command_line
+from .cli import command_line, number, positive
 from .device import DEVICES
 from .estimate import check_fit, estimate_resources
 from .network import ACT_BITS, Network
@@ -24,22 +24,7 @@ from .steps import Steps
 DEPTH = 20
 SDRAM_BITS = 16     # of a word
 
-
-def _number(kind, low, high, wanted):
-    """An argument type: numbers of ``kind`` from ``low`` to ``high``, both left out."""
-    def parse(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not low < value < high:
-            raise argparse.ArgumentTypeError(f"must be {wanted}, not {text}")
-        return value
-    return parse
-
-
-_positive = _number(float, 0, math.inf, "a number above 0")
-_seed = _number(int, -1, math.inf, "an integer of at least 0")
+_seed = number(int, -1, math.inf, "an integer of at least 0")
 
 
 def _parser():
@@ -67,7 +52,7 @@ def _parser():
                         help="residual bits, with --random-weights (default 12)")
     parser.add_argument("--board", default="ulx3s", choices=sorted(BOARDS),
                         help="default ulx3s, which is ulx3s-85f")
-    parser.add_argument("--target-fps", type=_positive, metavar="FPS",
+    parser.add_argument("--target-fps", type=positive, metavar="FPS",
                         help="take the smallest array that reaches this (default: the fastest "
                              "of a size that has been routed)")
     parser.add_argument("--lanes", metavar="N|P,CS,M,CR",
@@ -79,10 +64,10 @@ def _parser():
     parser.add_argument("--batch", type=int, choices=BATCHES,
                         help="frames that share streamed weights: two make more frames a second, "
                              "and wait longer for their scores (default: what makes more)")
-    parser.add_argument("--clock-mhz", type=_positive, metavar="MHZ",
+    parser.add_argument("--clock-mhz", type=positive, metavar="MHZ",
                         help=f"pipeline clock (default: {ROUTED_MHZ:g}, as arrays have been "
                              "routed)")
-    parser.add_argument("--memory-mhz", type=_positive, metavar="MHZ",
+    parser.add_argument("--memory-mhz", type=positive, metavar="MHZ",
                         help="SDRAM clock at most, where weights are streamed (default: the "
                              "slowest that costs no time)")
     return parser

@@ -1,11 +1,13 @@
 """What all command lines share: how they begin, and how they refuse."""
 
+import argparse
+import math
 import signal
 import sys
 import threading
 from contextlib import contextmanager
 
-__all__ = ["command_line", "fail"]
+__all__ = ["command_line", "count", "fail", "number", "positive"]
 
 
 def command_line(parser, do, arguments=None, refusals=(ValueError,), bare=False):
@@ -53,3 +55,20 @@ def fail(parser, sentence, code=2):
     """Print the program's name and ``sentence``; returns the exit code ``code``."""
     print(f"{parser.prog.removeprefix('python -m ')}: {sentence}", file=sys.stderr)
     return code
+
+
+def number(kind, low, high, wanted):
+    """An argument type: numbers of ``kind`` from ``low`` to ``high``, both left out."""
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low < value < high:
+            raise argparse.ArgumentTypeError(f"must be {wanted}, not {text}")
+        return value
+    return parse
+
+
+positive = number(float, 0, math.inf, "a number above 0")
+count = number(int, 0, math.inf, "an integer of at least 1")

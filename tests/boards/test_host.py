@@ -149,6 +149,15 @@ def test_an_absent_port_is_one_sentence(capsys):
     assert "/dev/ttyNOBOARD doesn't exist; serial ports here:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option, value", [
+    ("--baud", "0"), ("--baud", "99999999999"), ("--timeout", "1e12"), ("--timeout", "nan"),
+    ("--throughput", "-5"), ("--throughput", "0")])
+def test_numbers_without_sense_are_refused(option, value, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--port", "/dev/null", option, value])
+    assert caught.value.code == 2 and f"argument {option}: must be" in capsys.readouterr().err
+
+
 def test_a_port_that_is_none_is_one_sentence(capsys, tmp_path):
     (tmp_path / "file").touch()
     assert main(["--port", str(tmp_path / "file")]) == 2
