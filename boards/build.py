@@ -95,11 +95,7 @@ def build(folder, board, *, mhz=None, baud=BAUD, seeds=(1,), out=None, steps=Non
     folder, steps = Path(folder), steps or Quiet()
     out = Path(out) if out else folder / board.name
     plan = Plan.load(folder)
-    try:
-        report.read(folder)
-    except (OSError, ValueError) as error:
-        raise BuildError(f"{folder / 'report.json'} can't be read ({error}); "
-                         "generate the build folder again") from None
+    report.read(folder)     # before the work, which ends with what it measured
     try:
         platform = board.create()
     except ModuleNotFoundError:

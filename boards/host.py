@@ -28,11 +28,11 @@ from .protocol import (
     padded,
 )
 
+__all__ = ["Answers", "Board", "BoardError", "Refused", "load_image", "main"]
+
 # A board that fills its memory from the flash checks it once that's done: 14 MiB at most, at 0.94
 # MB/s.
 FLASH_SECONDS = 16.0
-
-__all__ = ["Answers", "Board", "BoardError", "Refused", "load_image", "main"]
 
 
 class BoardError(RuntimeError):

@@ -19,7 +19,7 @@ from gen.plan import Plan
 from gen.steps import Quiet, Steps
 
 from . import flow
-from .build import BuildError, design, gateware
+from .build import design, gateware
 from .contents import SwapError, block_rams, swapped
 from .flash import flash_file
 from .options import add_build_and_board
@@ -62,18 +62,14 @@ def swap(folder, routed, board, steps=None):
 
     Raises
     ------
-    gen.plan.PlanError, BuildError, SwapError, FlowError
+    gen.plan.PlanError, gen.report.ReportError, .build.BuildError, SwapError, FlowError
     """
     folder, routed, steps = Path(folder), Path(routed), steps or Quiet()
     new, old = Plan.load(folder), Plan.load(routed)
     source, out = routed / board.name, folder / board.name
-    try:
-        measured = report.read(routed)
-        report.read(folder)
-        made = measured["provenance"].get("bitstream", {})
-    except (OSError, ValueError) as error:
-        raise BuildError(f"{getattr(error, 'filename', None) or 'report.json'} can't be read; "
-                         f"generate the build folder again") from None
+    measured = report.read(routed)
+    report.read(folder)     # before the work, which ends with what it measured
+    made = measured["provenance"].get("bitstream", {})
     if made.get("board") != board.name or not made.get("timing_met"):
         raise SwapError(f"{routed} holds no bitstream for {board.name} that meets its clock; "
                         f"make one with `python -m boards.build --build {routed}`")

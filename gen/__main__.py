@@ -18,12 +18,11 @@ from .estimate import check_fit, estimate_resources
 from .network import ACT_BITS, Network
 from .package import Package, shipped
 from .plan import BATCHES, Plan, PlanError
+from .residency import MEMORY_BITS
 from .schedule import check_lanes
 from .steps import Steps
 
 DEPTH = 20
-SDRAM_BITS = 16     # of a word
-
 _seed = number(int, -1, math.inf, "an integer of at least 0")
 
 
@@ -86,7 +85,7 @@ def _package(args, board):
         network = Network(depth, args.width,
                           **{name: value for name, value in fields.items() if value is not None})
         # Weights that are too many for the planner may be too many for this machine's memory.
-        room = board.memory.words * SDRAM_BITS
+        room = board.memory.words * MEMORY_BITS
         if network.weight_bits > room:
             raise PlanError(f"{network.name} has {network.weight_bits:,} weights, and the memory "
                             f"of {board.name} holds {room:,}; take a smaller --width or --depth")

@@ -5,10 +5,14 @@ from pathlib import Path
 
 from .estimate import estimate_resources
 
-__all__ = ["RESOURCES", "earlier", "measure", "read", "with_measured", "write"]
+__all__ = ["RESOURCES", "ReportError", "earlier", "measure", "read", "with_measured", "write"]
 
 RESOURCES = ("comb", "ff", "ebr", "dsp")
 PAIRS = ("cycles_per_frame", "fmax_mhz", "fps", "latency_us", "lane_busy")  # beside the resources
+
+
+class ReportError(ValueError):
+    """A report that can't be read; the message is one sentence for the user."""
 
 
 def _pair(estimate):
@@ -35,13 +39,16 @@ def new_report(plan):
 
 
 def read(folder):
-    """The report of a build folder.
-
-    Raises ``OSError`` where it can't be read, ``ValueError`` where it's damaged.
-    """
-    report = json.loads((Path(folder) / "report.json").read_text())
-    if not _is_report(report):
-        raise ValueError("it isn't a report of this release")
+    """The report of a build folder; raises :class:`ReportError` where there's none, or a damaged
+    one."""
+    path = Path(folder) / "report.json"
+    try:
+        report = json.loads(path.read_text())
+        if not _is_report(report):
+            raise ValueError("it isn't a report of this release")
+    except (OSError, ValueError) as error:
+        raise ReportError(f"{path} can't be read ({getattr(error, 'strerror', None) or error}); "
+                          f"generate the build folder again") from None
     return report
 
 
@@ -59,7 +66,7 @@ def earlier(folder):
     """The report of a build folder, ``None`` where there's none that can be read."""
     try:
         return read(folder)
-    except (OSError, ValueError):
+    except ReportError:
         return None
 
 

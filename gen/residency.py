@@ -20,7 +20,8 @@ from .device import EBR_SHAPES, block_rams
 from .estimate import estimate_resources
 from .schedule import in_passes, in_rounds
 
-__all__ = ["Residency", "least_words", "piece_cycles", "place_weights", "queue_room", "weight_room"]
+__all__ = ["MEMORY_BITS", "Residency", "least_words", "piece_cycles", "place_weights", "queue_room",
+           "weight_room"]
 
 MEMORY_BITS = 16  # that the SDRAM gives in a cycle of its clock, but for refreshes
 FETCH = 3    # cycles between two loads

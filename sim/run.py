@@ -11,7 +11,7 @@ import numpy as np
 
 from gen.cli import command_line
 from gen.plan import PlanError
-from gen.report import measure, read
+from gen.report import ReportError, measure, read
 
 from . import images as image_files
 from .difference import describe
@@ -23,7 +23,8 @@ __all__ = ["REFUSALS", "add_input_options", "chosen_images", "class_name", "fitt
            "simulate"]
 
 # What a user can put right: a sentence and exit code 2.
-REFUSALS = (FolderError, PlanError, image_files.ImagesError, ToolError, SimulationError)
+REFUSALS = (FolderError, PlanError, ReportError, image_files.ImagesError, ToolError,
+            SimulationError)
 
 
 def table(verdict, folder, images):
@@ -107,7 +108,7 @@ def main(arguments=None):
 
 def _run(args):
     folder = Folder.load(args.build)
-    _check_report(folder)
+    read(folder.path)       # before the work, which ends with what it measured
     images = chosen_images(args, folder.network.side)
     verdicts = simulate(folder, images.pixels, args.stalls, args.sim, args.waves,
                         say=lambda line: print(line, file=sys.stderr, flush=True))
@@ -141,16 +142,6 @@ def _beside(measured, planned):
     if measured is None:
         return f"unmeasured ({planned} planned)"
     return f"{measured} ({'as' if measured == planned else planned} planned)"
-
-
-def _check_report(folder):
-    """Raise :class:`FolderError` where the report couldn't take what the simulation measures."""
-    try:
-        read(folder.path)
-    except (OSError, ValueError) as error:
-        raise FolderError(f"{folder.path / 'report.json'} can't be read "
-                          f"({getattr(error, 'strerror', None) or error}); "
-                          f"generate the build folder again") from None
 
 
 def _measure(folder, steady, simulator):
