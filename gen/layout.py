@@ -87,8 +87,8 @@ def contents(package, schedule):
         elif layer.part not in streamed:
             inversions[:, layer.weights:layer.weights + layer.weight_words] = words
     constants = np.concatenate(
-        [_layer_constants(network, weights, layer, schedule.digits) for layer, weights in layers
-         if not layer.frame])
+        [_layer_constants(network, _pass_weights(package, layer, lanes), layer, schedule.digits)
+         for layer in schedule.one_frame])
     bits = _constant_bits(schedule)
     rows = constants.reshape(-1, lanes.result_channels)
     words = [sum((int(value) & (1 << bits) - 1) << bits * j for j, value in enumerate(row))
@@ -135,7 +135,7 @@ def weight_map(network, schedule):
             "layers": {pass_name(layer, lanes): {
                 "first": layer.weights, "out_groups": layer.out_groups, "slices": layer.slices,
                 "streamed": layer in loaded}
-                for layer in schedule.layers if not layer.frame}},
+                for layer in schedule.one_frame}},
         **({"stream": {
             "files": [STREAM],
             "piece": f"{PIECE_BITS} bits, little endian; pieces of a word, lowest first, of file "
@@ -148,7 +148,7 @@ def weight_map(network, schedule):
                      schedule.constant_words),
             "word": "address = first + output // result_channels",
             "layers": {pass_name(layer, lanes): {"first": layer.constants}
-                       for layer in schedule.layers if not layer.frame}},
+                       for layer in schedule.one_frame}},
         "head": {
             **_files(["head"], lanes.result_channels,
                      network.classes * network.features // lanes.result_channels),

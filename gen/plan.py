@@ -22,8 +22,15 @@ from .estimate import PlanTooLarge, check_fit, estimate_resources
 from .layout import contents, pass_name
 from .network import Network
 from .package import Package, PackageError
-from .residency import least_words, piece_cycles, place_weights, queue_room, weight_room
-from .schedule import in_rounds, make_schedule
+from .residency import (
+    SLOWER,
+    least_words,
+    piece_cycles,
+    place_weights,
+    queue_room,
+    weight_room,
+)
+from .schedule import make_schedule, rounds_of
 
 __all__ = ["BATCHES", "FORMAT", "Plan", "PlanError", "reside"]
 
@@ -44,7 +51,8 @@ class Plan:
     ``plan.json`` beside ``package.safetensors``. ``clock_mhz`` is the pipeline's, ``memory_mhz``
     that of the memory chip which weights are streamed from (by default the same). ``batch`` are the
     frames that share the streamed weights of the second and the last group of blocks, see
-    :func:`.schedule.in_rounds`.
+    :func:`.schedule.in_rounds`; whether some of a round's layers are late follows from how long the
+    others wait for weights.
     """
 
     package: Package
@@ -141,8 +149,11 @@ class Plan:
         first frame of a round."""
         drain = ARRAY_DELAY + emit_latency(self.schedule) + self.lanes.groups - 1
         loaded = QUEUE_LATENCY + load_cycles(self.schedule) + FAR + SEEN_DELAY
-        return (loaded + self.residency.cycles - self.schedule.layers[0].gap + drain
-                + CODES_DELAY + head_cycles(self.schedule))
+        layers = self.schedule.layers
+        late = 1 + max((k for k, layer in enumerate(layers) if layer.late), default=-1)
+        computed = self.residency.cycles + sum(y.gap + y.cycles for y in layers[:late])
+        return (loaded + computed - layers[0].gap + drain + CODES_DELAY
+                + head_cycles(self.schedule))
 
     @property
     def lane_busy(self):
@@ -233,12 +244,18 @@ def reside(network, lanes, device, weight_words, pace, batch):
     Raises :class:`PlanTooLarge` where a pass's weights don't fit the weight memories.
     """
     device, schedule = DEVICES[device], make_schedule(network, lanes)
-    rounds = in_rounds(schedule) if batch == 2 else schedule
-    room = weight_room(rounds, device) if weight_words is None else weight_words
-    residency = place_weights(schedule, room, pace, batch, queue_room(rounds, room, device))
-    if residency is None:
-        if weight_words is None:
-            check_fit(rounds, device, network.name)
-        raise PlanTooLarge(f"{network.name} needs weight memories of at least "
-                           f"{least_words(schedule):,} words on this array, not {room:,}")
-    return residency
+    best = None
+    for rounds in rounds_of(batch, schedule):
+        whole = rounds(schedule)
+        room = weight_room(whole, device) if weight_words is None else weight_words
+        found = place_weights(schedule, room, pace, rounds, queue_room(whole, room, device))
+        if found and (best is None or found.cycles * (1 + SLOWER) < best.cycles):
+            best = found
+        if best and not best.stalls:
+            return best
+    if best:
+        return best
+    if weight_words is None:
+        check_fit(rounds_of(batch, schedule)[0](schedule), device, network.name)
+    raise PlanTooLarge(f"{network.name} needs weight memories of at least "
+                       f"{least_words(schedule):,} words on this array, not {room:,}")

@@ -18,7 +18,7 @@ from hw.weights import LOADED_DELAY, PIECE_BITS, pieces
 
 from .device import EBR_SHAPES, block_rams
 from .estimate import estimate_resources
-from .schedule import in_passes, in_rounds
+from .schedule import in_passes
 
 __all__ = ["MEMORY_BITS", "Residency", "least_words", "piece_cycles", "place_weights", "queue_room",
            "weight_room"]
@@ -237,17 +237,17 @@ def queue_room(schedule, depth, device):
     return max(0, spare) * EBR_WORDS
 
 
-def place_weights(schedule, depth, pace, frames=1, queue=0):
-    """Choose what stays in weight memories of ``depth`` words, in rounds of one or two frames.
+def place_weights(schedule, depth, pace, rounds=lambda one: one, queue=0):
+    """Choose what stays in weight memories of ``depth`` words.
 
     Where not all of it does, convolutions run in passes over a group of outputs each, so that the
     buffer need not hold the weights of a whole one. Starts with a ring for all passes and lets
     single ones stay or go as long as a round gets shorter, or as short with less to stream.
-    ``schedule`` is one frame's; ``pace`` are the :func:`piece_cycles` of the stream, of which up to
+    ``schedule`` is one frame's, from which ``rounds`` makes a round's, see
+    :func:`.schedule.rounds_of`; ``pace`` are the :func:`piece_cycles` of the stream, of which up to
     ``queue`` pieces may wait in block RAM: as few as cost no time. Returns a :class:`Residency`, or
     ``None`` where a pass's weights exceed ``depth``.
     """
-    rounds = in_rounds if frames == 2 else lambda one: one
     if schedule.weight_depth <= depth:
         schedule = rounds(schedule)
         return Residency(schedule, schedule.cycles, 0, 0)

@@ -1,6 +1,7 @@
 """From a network and an array size to the layer schedule, cycle by cycle."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 
 from hw.issue import ADDRESS_DELAY, ARRAY_DELAY, MIN_GAP
@@ -10,7 +11,7 @@ from hw.schedule import LayerSchedule, Schedule
 
 from .network import PIXEL_BITS
 
-__all__ = ["check_lanes", "in_passes", "in_rounds", "make_schedule"]
+__all__ = ["check_lanes", "in_passes", "in_rounds", "make_schedule", "rounds_of"]
 
 SLIDE = 2      # rows between a map and the one that's written over it
 
@@ -99,32 +100,50 @@ def in_passes(schedule, groups_of):
     return _timed(replace(schedule, layers=tuple(layers)))
 
 
-def in_rounds(schedule):
+def in_rounds(schedule, late=0):
     """``schedule`` for two frames at a time, so that the weights of the second and the last group
     of blocks, nearly all of the network's, come once for both.
 
     The first frame waits, behind the convolution that halves its map for the first time, for the
-    other one; from there each pass runs for one and then for the other.
+    other one; from there each pass runs for one and then for the other. Those of the last ``late``
+    convolutions run in the round after, between the first layers of its frames: the deep layers,
+    whose weights can't come as fast as they are used, are then in two places of the round, and
+    weights come ahead while the first layers of either frame run.
     """
-    layers = schedule.layers
+    layers, side = schedule.layers, schedule.side
     halving = next(layer.name for layer in layers if layer.pool)
     deep = 1 + max(index for index, layer in enumerate(layers) if layer.name == halving)
+    last = set(schedule.convs[len(schedule.convs) - late:])
+    half = schedule.residual_depth // 2      # a residual map of the second group of blocks
 
-    def second(layers, reuses):
-        # A residual map of the second group of blocks has half the words of the first's.
-        return [replace(layer, frame=1, residual=schedule.residual_depth // 2, reuses=reuses)
-                for layer in layers]
-    order = [*layers[:deep], *second(layers[:deep], False)]
-    for one in layers[deep:]:
-        order += [one, *second([one], True)]
-    return _timed(replace(schedule, layers=tuple(order),
-                          residual_depth=schedule.residual_depth * 3 // 2))
+    def of_frame(layer, frame, reuses=False):
+        # Where late layers need theirs, the residual maps of the last group lie behind all that the
+        # first layers of the next round's first frame write.
+        place = after = frame * half
+        if late and layer.rows == side // 4:
+            after = 2 * half + frame * half // 2
+        return replace(layer, frame=frame, reuses=reuses, late=layer.name in last,
+                       residual=place if layer.pool else after, pooled=after)
+    first, second = ([of_frame(layer, frame) for layer in layers[:deep]] for frame in (0, 1))
+    both = [of_frame(layer, frame, frame == 1) for layer in layers[deep:] for frame in (0, 1)]
+    order = [*first, *(layer for layer in both if layer.late),
+             *second, *(layer for layer in both if not layer.late)]
+    return _timed(replace(schedule, layers=tuple(order), residual_depth=3 * half))
+
+
+def rounds_of(frames, schedule):
+    """What makes rounds of so many frames from one frame's ``schedule``: functions, simplest first.
+    """
+    if frames == 1:
+        return [lambda one: one]
+    last_group = sum(layer.final and layer.rows == schedule.side // 4 for layer in schedule.layers)
+    return [in_rounds, partial(in_rounds, late=last_group // 2)]
 
 
 def _timed(schedule):
     """With the maps' addresses and the gaps between layers, which follow from everything else."""
     schedule = _with_maps(schedule)
-    return replace(schedule, layers=tuple(_gaps(schedule)))
+    return replace(schedule, layers=_gaps(schedule))
 
 
 def _first_fit(words, taken):
@@ -142,8 +161,7 @@ def _with_maps(schedule):
     two. The others, which are at most half as large, lie beside each other in it.
     """
     pixels, layers = schedule.lanes.pixels, schedule.layers
-    one_frame = [layer for layer in layers if not layer.frame]
-    convs = [next(passes) for _, passes in groupby(one_frame, lambda layer: layer.name)]
+    convs = [next(passes) for _, passes in groupby(schedule.one_frame, lambda layer: layer.name)]
     needed = {layer.name: layer.x_groups * pixels * layer.row_words for layer in convs}
     written = {layer.name: needed[after.name] for layer, after in zip(convs, convs[1:])}
     written[convs[-1].name] = needed[convs[-1].name]
@@ -158,55 +176,79 @@ def _with_maps(schedule):
         zone, sliding = 2 * largest, []
     names = {layer.name for layer in sliding}
 
-    # Of each frame: where the map is that its convolution reads, and the one that it writes.
-    placed, read, write = [], {}, {}
-    for index, layer in enumerate(layers):
+    # Maps that late layers read wait at the bottom, below all that the first layers of the next
+    # round's first frame need; and that frame's, for the second frame, above what it needs. There
+    # the memory is divided into maps of one size: two are read and two written in turn.
+    halving = next(layer.name for layer in convs if layer.pool) if schedule.frames > 1 else None
+    early = [layer.name for layer in convs if not layer.late]
+    before, kept = early[-2:] if schedule.late else (None, None)
+    bottom = schedule.frames * written[kept] if kept else 0
+    above = -(-zone // written[halving]) * written[halving] if halving else 0
+    # The first frame's halving convolution writes there, so it needs no rows to slide.
+    first_rise = bottom + rise - sum(SLIDE * layer.row_words for layer in sliding
+                                     if kept and layer.name == halving)
+
+    # Of each frame, and of the late one with its number: where the map is that its convolution
+    # reads, and the one that it writes.
+    placed, write = [], {}
+    read = {(True, frame): (frame * written[kept], written[kept])
+            for frame in range(schedule.frames) if kept}
+    for layer in layers:
+        key = layer.late, layer.frame
         if layer.first_output == 0:
-            words = written[layer.name]
-            if layer.from_image and slide:
-                target = rise
-            elif _waits(layers, index):
-                # Waits there while the other frame uses the place below. That's then divided into
-                # maps of this size: two are read and two written in turn.
-                target = -(-zone // words) * words
+            words, taken = written[layer.name], [*read.values(), *write.values()]
+            if layer.name == kept:
+                target = layer.frame * words
+            elif layer.from_image and slide:
+                target = rise if layer.frame else first_rise
+            elif layer.name == halving and not layer.frame:
+                target = _first_fit(words, [*taken, (0, above)])
             elif layer.name in names:
-                target = read[layer.frame][0] - SLIDE * layer.row_words
+                target = read[key][0] - SLIDE * layer.row_words
+            elif layer.name == before:
+                target = _first_fit(words, [*taken, (0, bottom)])
             else:
-                target = _first_fit(words, [*read.values(), *write.values()])
-            write[layer.frame] = target, words
-        placed.append(replace(layer, source=0 if layer.from_image else read[layer.frame][0],
-                              target=write[layer.frame][0]))
+                target = _first_fit(words, taken)
+            write[key] = target, words
+        placed.append(replace(layer, source=0 if layer.from_image else read[key][0],
+                              target=write[key][0]))
         if layer.final:
-            read[layer.frame] = write.pop(layer.frame)
+            read[key] = write.pop(key)
             if layer.last:
-                del read[layer.frame]
+                del read[key]
     depth = max(layer.target + written[layer.name] for layer in placed)
     return replace(schedule, layers=tuple(placed), map_depth=depth)
 
 
-def _waits(layers, index):
-    """Whether the other frame begins behind the convolution whose first pass is at ``index``."""
-    while not layers[index].final:
-        index += 1
-    return index + 1 < len(layers) and layers[index + 1].from_image
-
-
 def _gaps(schedule):
     """Layers with the smallest gaps at which none reads a word before it's written."""
+    layers, left = _round(schedule, {}, {})
+    while schedule.late:        # else nothing of a round matters to the next one
+        before = layers
+        layers, left = _round(schedule, *left)
+        if layers == before:
+            break
+    return layers
+
+
+def _round(schedule, producers, pooled):
+    """``(layers, (producers, pooled))`` with their gaps after a round that left those: of each
+    frame start and layer of the last pass, and when the pooled residual map is complete, in cycles
+    from the end of that round."""
     lanes = schedule.lanes
     # From the cycle of a result's last step to that of its first word, and to its last's write.
     first_word = ARRAY_DELAY + emit_latency(schedule)
     written = first_word + lanes.groups - 1 + CODES_DELAY
-    # Of each frame: start and layer of the last pass, and when the pooled residual map is complete,
-    # in cycles from the first step of the round.
-    producers, pooled, end = {}, {}, 0
+    producers = {(True, frame): what for (_, frame), what in producers.items()}
+    pooled, layers, end = dict(pooled), [], 0
     for index, layer in enumerate(schedule.layers):
+        key = layer.late, layer.frame
         # The first results come when the words of the layer before (of the round before) are out.
         spacing = schedule.layers[index - 1].bubbles + layer.steps - layer.bubbles
         start = end + max(MIN_GAP, lanes.groups - spacing)
         result = layer.steps - layer.bubbles - 1 + first_word     # of the first pixels, from start
-        if layer.first_output == 0 and not layer.from_image:
-            begin, before = producers[layer.frame]
+        if layer.first_output == 0 and not layer.from_image and key in producers:
+            begin, before = producers[key]
             row_steps, before_row_steps = layer.cycles // layer.rows, before.cycles // before.rows
             for row in range(layer.rows):
                 lowest = min(row * layer.stride + 1, before.rows - 1)
@@ -218,6 +260,9 @@ def _gaps(schedule):
             start = max(start, max(pooled.values()) - reads)
         if layer.pool:
             pooled[layer.frame] = start + result + pool_cycles(layer, lanes)
-        yield replace(layer, gap=start - end)
+        layers.append(replace(layer, gap=start - end))
         end = start + layer.cycles
-        producers[layer.frame] = start, layer
+        producers[key] = start, layer
+    return tuple(layers), (
+        {key: (begin - end, layer) for key, (begin, layer) in producers.items() if not key[0]},
+        {frame: cycle - end for frame, cycle in pooled.items()})

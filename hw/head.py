@@ -66,8 +66,8 @@ class HeadUnit(wiring.Component):
     valid, frame, start, end, slice, codes : In
         Codes of the last convolution: word ``slice`` of these pixels of this frame; ``start`` with
         the words of the first pixels of a frame, ``end`` with the last word of a round.
-    absent : ``In(1)``
-        The round that ends has no second frame to be scored.
+    absent : ``In(frames)``
+        Frames of the round that ends which aren't there to be scored.
     free : ``Out(1)``
         The sums may be overwritten; up to date ``SUM_DELAY`` cycles after ``end``.
     scores : ``Out(stream)``
@@ -83,7 +83,7 @@ class HeadUnit(wiring.Component):
         super().__init__({
             "valid": In(1), "frame": In(range(schedule.frames)), "start": In(1), "end": In(1),
             "slice": In(range(max(2, self.slices))), "codes": In(codes_layout(schedule)),
-            "absent": In(1), "free": Out(1),
+            "absent": In(schedule.frames), "free": Out(1),
             "scores": Out(stream.Signature(SCORE_SHAPE))})
 
     def elaborate(self, platform):
@@ -132,9 +132,9 @@ class HeadUnit(wiring.Component):
             m.d.sync += [word.eq(0), scored.eq(1)]
         with m.FSM() as fsm:
             with m.State("SUM"):
-                m.d.sync += [word.eq(0), scored.eq(0)]
-                with m.If(end):
-                    m.d.sync += more.eq(~self.absent if y.frames > 1 else 0)
+                m.d.sync += [word.eq(0), scored.eq(self.absent[0])]
+                with m.If(end & ~self.absent.all()):
+                    m.d.sync += more.eq(~self.absent.any() if y.frames > 1 else 0)
                     m.next = "CLASS"
             with m.State("CLASS"):
                 m.d.comb += [scoring.eq(1), issue.eq(1)]

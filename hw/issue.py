@@ -27,12 +27,16 @@ class IssueSequencer(wiring.Component):
     Members
     -------
     image_full : ``In(1)``
-        The first layer starts when an image is loaded.
+        The first layer starts when an image is loaded, or where a frame of the round before waits
+        for its last layers.
     image_done : ``Out(1)``
         Pulse: the image has been read for the last time.
-    absent : ``Out(1)``
-        There was no image for a round's second frame when its turn came: it's computed from what
-        the memory holds, for nothing, so that the first one needn't wait for it.
+    absent : ``Out(frames)``
+        Of the round whose last layers are next: the frames for which there was no image when their
+        turn came. They are computed from what the memory holds, for nothing, so that the others
+        needn't wait for them.
+    real : ``Out(1)``
+        The step is one of a frame that isn't absent (at ``t9``).
     head_free : ``In(1)``
         The last layer starts when the head can take its pooled sums.
     weights_there : ``In(1)``
@@ -61,7 +65,8 @@ class IssueSequencer(wiring.Component):
             "pad_row": 1, "pad_left": 1, "pad_right": 1})
         self.control_layout = data.StructLayout({"active": 1, "shift": 1, "last": 1})
         super().__init__({
-            "image_full": In(1), "image_done": Out(1), "absent": Out(1), "head_free": In(1),
+            "image_full": In(1), "image_done": Out(1), "head_free": In(1),
+            "absent": Out(schedule.frames), "real": Out(1),
             "weights_there": In(1, init=1), "streamed_start": Out(1), "layer_done": Out(1),
             "frame_start": Out(1),
             "address": Out(address), "left": Out(address), "right": Out(address),
@@ -74,7 +79,8 @@ class IssueSequencer(wiring.Component):
         streamed = {self.schedule.layers[load.layer] for load in self.schedule.loads}
         m.submodules.table = table = LayerTable(self.schedule, {
             "streamed": lambda y: y in streamed, "final": lambda y: y.final,
-            "second": lambda y: y.frame,
+            "second": lambda y: y.frame, "late": lambda y: y.late,
+            "begin": lambda y: y.from_image and not y.first_output,
             "gap": lambda y: y.gap - MIN_GAP,
             "rows": lambda y: y.rows - 1, "x_groups": lambda y: y.x_groups - 1,
             "out_groups": lambda y: y.out_groups - 1, "digits": lambda y: y.digits - 1,
@@ -122,10 +128,19 @@ class IssueSequencer(wiring.Component):
             layer_done.eq(row_done & delayed(m, row_end, 1)),
         ]
 
+        # Which frames of this round and of the one before aren't there. Without late layers a round
+        # begins with a frame that is.
+        late = self.schedule.late
+        absent, absent_before = (Signal(self.absent.shape(), init=-1 if late else 0)
+                                 for _ in range(2))
+        pending = ~absent.all() if late else 0
+        gone = Mux(cfg.late, absent_before, absent).bit_select(cfg.second, 1)
+        m.d.comb += self.absent.eq(absent_before if late else absent)
+
         # What a layer waits for comes from afar, and what follows from it is much: a cycle between.
         # It stays once it's there, and a layer is longer than that.
         may_start = Signal()
-        m.d.sync += may_start.eq((~cfg.image | self.image_full | cfg.second)
+        m.d.sync += may_start.eq((~cfg.begin | self.image_full | cfg.second | pending)
                                  & (~cfg.last | self.head_free)
                                  & (~cfg.streamed | self.weights_there))
         with m.FSM():
@@ -135,13 +150,18 @@ class IssueSequencer(wiring.Component):
                              row_base.eq(cfg.source), x_base.eq(0), w_base.eq(cfg.weights)]
                 m.next = "WAIT"
             with m.State("WAIT"):
-                with m.If(cfg.image & cfg.second):      # as it is when the layer starts
-                    m.d.sync += self.absent.eq(~self.image_full)
                 with m.If(gap != 0):
                     m.d.sync += gap.eq(gap - 1)
                 with m.Elif(may_start):
                     m.d.comb += [self.frame_start.eq(cfg.image),
                                  self.streamed_start.eq(cfg.streamed)]
+                    if self.schedule.frames > 1:
+                        with m.If(cfg.begin & cfg.second):
+                            m.d.sync += absent[1].eq(~self.image_full)
+                        if late:
+                            with m.If(cfg.begin & ~cfg.second):
+                                m.d.sync += [absent[0].eq(~self.image_full),
+                                             absent_before.eq(absent)]
                     m.next = "RUN"
             with m.State("RUN"):
                 m.d.comb += running.eq(1)
@@ -203,10 +223,11 @@ class IssueSequencer(wiring.Component):
         m.d.comb += [
             control.active.eq(running & ~in_bubble), control.last.eq(products_done),
             control.shift.eq((digit != 0) & (ky == 0) & (s == 0)),
-            self.image_done.eq(layer_done & cfg.image & cfg.final
-                               & ~(cfg.second & self.absent)),
+            self.image_done.eq(layer_done & cfg.image & cfg.final & ~gone),
             # The last group reads its weights as many cycles later as it is written later.
             self.layer_done.eq(delayed(m, layer_done, ARRAY_DELAY, state=True)),
         ]
-        m.d.comb += self.control.eq(delayed(m, control, ARRAY_DELAY, state=True))
+        m.d.comb += [
+            self.control.eq(delayed(m, control, ARRAY_DELAY, state=True)),
+            self.real.eq(delayed(m, ~gone, ARRAY_DELAY) if self.schedule.frames > 1 else 1)]
         return m

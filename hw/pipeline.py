@@ -138,8 +138,8 @@ class Pipeline(wiring.Component):
             array.x.active.eq(issue.control.active), array.x.shift.eq(issue.control.shift),
             array.x.last.eq(issue.control.last)]
         issued = issue_delay(y)
-        m.d.comb += sequencer.emit.eq(
-            delayed(m, issue.control.last, emit_latency(y) - issued - 1, state=True))
+        until_emit = emit_latency(y) - issued - 1
+        m.d.comb += sequencer.emit.eq(delayed(m, issue.control.last, until_emit, state=True))
 
         m.d.comb += issue.weights_there.eq(1)
         if y.loads:
@@ -183,9 +183,11 @@ class Pipeline(wiring.Component):
         # Codes go back to the maps, those of the last layer to the head.
         done = word[CODES_DELAY]
         half = lanes.pixels // 2
-        mask, real = Signal(lanes.pixels), Signal()
+        mask, real, words_real = Signal(lanes.pixels), Signal(), Signal()
+        m.d.comb += real.eq(delayed(m, issue.real, until_emit))
+        with m.If(sequencer.emit):
+            m.d.sync += words_real.eq(real)
         m.d.comb += [
-            real.eq(~(done.frame & issue.absent)),
             mask.eq(Mux(done.stride2, Mux(done.odd, ((1 << half) - 1) << half, (1 << half) - 1),
                         (1 << lanes.pixels) - 1)),
             window.w_en.eq(mask & done.valid.replicate(lanes.pixels)),
@@ -198,8 +200,8 @@ class Pipeline(wiring.Component):
 
         kept = delayed(m, results.new_residual, CODES_DELAY - RESIDUAL_WRITE_DELAY)
         m.d.comb += [
-            self.tap.valid.eq(done.valid & real), self.tap.frame.eq(done.frame),
-            self.tap.layer.eq(done.layer),
+            self.tap.valid.eq(done.valid & delayed(m, words_real, issued + CODES_DELAY)),
+            self.tap.frame.eq(done.frame), self.tap.layer.eq(done.layer),
             self.tap.row.eq(done.row), self.tap.group.eq(done.x_group),
             self.tap.slice.eq(done.slice), self.tap.mask.eq(mask),
             self.tap.codes.eq(results.codes),

@@ -1,4 +1,4 @@
-"""The stride-2 skip: 3x3 average of the residual map at stride 2, in place.
+"""The stride-2 skip: 3x3 average of the residual map at stride 2, in place or elsewhere.
 
 ``r' = (57 * sum9 + 256) >> 9``, zeros outside of the picture. The map is walked one column of
 words at a time, downwards, so that every row is read once, and a word is overwritten only after
@@ -87,6 +87,7 @@ class PoolUnit(wiring.Component):
         rows, groups = bound(lambda layer: layer.rows - 1), bound(lambda layer: layer.x_groups - 1)
         row_words = bound(lambda layer: layer.row_words * lanes.subslices)
         base = bound(lambda layer: layer.residual)
+        target = bound(lambda layer: layer.pooled)
 
         wait = Signal(range(START_DELAY + 1))
         running, lower = Signal(), Signal()
@@ -103,7 +104,8 @@ class PoolUnit(wiring.Component):
         begin = delayed(m, wait == 2, 1, state=True)
         with m.If(begin):
             m.d.sync += [running.eq(1), lower.eq(0), s.eq(0), group.eq(0), row.eq(0),
-                         read.eq(base), read_base.eq(base), write.eq(base), write_base.eq(base)]
+                         read.eq(base), read_base.eq(base),
+                         write.eq(target), write_base.eq(target)]
         with m.If(running):
             m.d.sync += [lower.eq(~lower), read.eq(read + row_words)]
             with m.If(lower):
@@ -115,7 +117,7 @@ class PoolUnit(wiring.Component):
                                  next_write.eq(Mux(group[0], write_base + (slices << 1),
                                                    write_base))]
                     with m.If(group_end):
-                        m.d.comb += [next_read.eq(base + s + 1), next_write.eq(base + s + 1)]
+                        m.d.comb += [next_read.eq(base + s + 1), next_write.eq(target + s + 1)]
                         m.d.sync += s.eq(s + 1)
                         with m.If(s_end):
                             m.d.sync += [running.eq(0),

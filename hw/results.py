@@ -102,7 +102,7 @@ class ResultSequencer(wiring.Component):
         self.schedule = schedule
         self.shifts = sorted({layer.shift for layer in schedule.layers})
         self.entries = sorted({layer.entry for layer in schedule.layers})
-        self.convs = list(dict.fromkeys(layer.name for layer in schedule.layers))
+        self.convs = schedule.convs
         words = max(layer.out_groups * schedule.lanes.groups + layer.skip
                     for layer in schedule.layers)
         self.word_layout = data.StructLayout({

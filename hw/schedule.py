@@ -97,10 +97,11 @@ class LayerSchedule:
     ``slices`` of input channels; then ``bubbles`` idle steps where the results of a step would
     come faster than one word a cycle. ``gap`` is the number of idle cycles before the first step.
     Addresses are words of the activation memory (``source``, ``target``), of the weight memories
-    and of the constant memory; ``residual`` is where the frame's residual map begins.
+    and of the constant memory; ``residual`` is where the frame's residual map begins, ``pooled``
+    where it begins from the layer that pools it on.
 
     ``frame`` numbers the frames of a round. A layer that ``reuses`` finds the weights that the
-    frame before it had loaded.
+    frame before it had loaded; a ``late`` one is for the frame of the round before.
     """
 
     name: str
@@ -129,8 +130,10 @@ class LayerSchedule:
     skip: int = 0
     final: bool = True
     residual: int = 0
+    pooled: int = 0
     frame: int = 0
     reuses: bool = False
+    late: bool = False
 
     @property
     def steps(self):
@@ -176,7 +179,7 @@ class Schedule:
     """Everything that the gateware is made from, besides the weights.
 
     ``layers`` are a round's: convolutions in their order, each in one pass or more, of one frame or
-    of two that share the weights of the deep layers.
+    of two that share the weights of the deep layers, the last of which may be done a round later.
 
     ``map_depth`` counts words of a memory column for activation maps, ``residual_depth`` for
     residual maps, ``image_words`` those of the image. ``loads`` are the :class:`WeightLoad` of a
@@ -216,6 +219,22 @@ class Schedule:
         return 1 + max(layer.frame for layer in self.layers)
 
     @property
+    def one_frame(self):
+        """The layers of a round's first frame, in the network's order."""
+        return sorted((layer for layer in self.layers if not layer.frame),
+                      key=lambda layer: layer.constants)
+
+    @property
+    def convs(self):
+        """Names of the convolutions, in the network's order."""
+        return list(dict.fromkeys(layer.name for layer in self.one_frame))
+
+    @property
+    def late(self):
+        """Whether a round's last convolutions are done in the next one."""
+        return any(layer.late for layer in self.layers)
+
+    @property
     def streamed(self):
         """The :attr:`LayerSchedule.part` of weights that are streamed."""
         return {self.layers[load.layer].part for load in self.loads}
@@ -223,8 +242,7 @@ class Schedule:
     @property
     def constant_words(self):
         """Words of the constant memory."""
-        return sum(layer.out_groups for layer in self.layers
-                   if not layer.frame) * self.lanes.groups
+        return sum(layer.out_groups for layer in self.one_frame) * self.lanes.groups
 
     @property
     def cycles(self):

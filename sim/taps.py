@@ -90,7 +90,8 @@ class FrameTaps:
 
 
 class TapSorter:
-    """Sorts result words into frames, of which two may be under way.
+    """Sorts result words into frames, of which two of each number may be under way: one in its
+    first layers, the one before it in its last.
 
     Parameters
     ----------
@@ -108,9 +109,14 @@ class TapSorter:
 
     def add(self, frame, layer, *word):
         """A result word of a frame of the round; the rest is :meth:`FrameTaps.add`'s."""
-        taps, before = self.current.get(frame, (None, layer + 1))
-        if layer < before:
-            taps = self.new()
-            self.frames.append(taps)
-        self.current[frame] = taps, layer
+        under_way = self.current.setdefault(frame, [])     # newest first, each with its last layer
+        # Layers come one after the other: what would skip some belongs to the frame before.
+        place = next((k for k, (_, last) in enumerate(under_way) if layer - last in (0, 1)), None)
+        if place is None:
+            place = 0
+            under_way.insert(0, (self.new(), layer))
+            self.frames.append(under_way[0][0])
+            del under_way[2:]
+        taps, _ = under_way[place]
+        under_way[place] = taps, layer
         taps.add(layer, *word)

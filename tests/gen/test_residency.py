@@ -19,7 +19,7 @@ from gen.residency import (
     queue_room,
     weight_room,
 )
-from gen.schedule import in_rounds, make_schedule
+from gen.schedule import make_schedule, rounds_of
 from hw.schedule import Lanes
 from hw.weights import PIECE_BITS, pieces
 
@@ -39,14 +39,24 @@ def depths(schedule):
 POINTS = [(net, lanes, depth) for net, lanes in CASES for depth in
           depths(make_schedule(net, lanes))]
 PAIRS = [point for point in POINTS if point[0].width < 4] + [POINTS[14], POINTS[16]]
+# Of each kind of rounds: its frames, and which of the functions for so many it is.
+SINGLE, PAIR, LATE = (1, 0), (2, 0), (2, 1)
+ROUNDS = [*((*point, SINGLE) for point in POINTS), *((*point, PAIR) for point in PAIRS),
+          *((*point, LATE) for point in PAIRS)]
 
 
-@pytest.mark.parametrize("net,lanes,depth,frames", [
-    *((*point, 1) for point in POINTS), *((*point, 2) for point in PAIRS)])
-def test_every_layer_finds_its_own_weights(net, lanes, depth, frames):
+def rounds(schedule, kind):
+    frames, which = kind
+    return rounds_of(frames, schedule)[which]
+
+
+@pytest.mark.parametrize("net,lanes,depth,kind", ROUNDS)
+def test_every_layer_finds_its_own_weights(net, lanes, depth, kind):
     """Four rounds with every load as early as its rule allows: the latest owner of each word."""
-    schedule = place_weights(make_schedule(net, lanes), depth, PACE, frames).schedule
-    assert schedule.loads and schedule.weight_depth <= depth and schedule.frames == frames
+    one = make_schedule(net, lanes)
+    schedule = place_weights(one, depth, PACE, rounds(one, kind)).schedule
+    assert schedule.loads and schedule.weight_depth <= depth
+    assert (schedule.frames, schedule.late) == (kind[0], kind == LATE)
     count = len(schedule.layers)
     owner = {}
 
@@ -68,11 +78,13 @@ def test_every_layer_finds_its_own_weights(net, lanes, depth, frames):
                 == [(when, layer.part, word) for word in range(layer.weight_words)]), (turn, layer)
 
 
+@pytest.mark.parametrize("kind", [PAIR, LATE])
 @pytest.mark.parametrize("net,lanes,depth", PAIRS)
-def test_two_frames_at_a_time_load_deep_weights_once(net, lanes, depth):
+def test_two_frames_at_a_time_load_deep_weights_once(net, lanes, depth, kind):
     """A load for each streamed pass of a frame, but one for both behind the first convolution that
     halves the map; two for the last one, where its weights can't all wait for the second frame."""
-    schedule = place_weights(make_schedule(net, lanes), depth, PACE, 2).schedule
+    one = make_schedule(net, lanes)
+    schedule = place_weights(one, depth, PACE, rounds(one, kind)).schedule
     loaded = [schedule.layers[load.layer] for load in schedule.loads]
     def shared(layer):
         return layer.rows < net.side and (layer.rows, layer.stride) != (net.side // 2, 2)
@@ -83,13 +95,12 @@ def test_two_frames_at_a_time_load_deep_weights_once(net, lanes, depth):
     assert [layer.part for layer in loaded] in (loads(False), loads(True))
 
 
-@pytest.mark.parametrize("net,lanes,depth,frames", [
-    *((*point, 1) for point in POINTS), *((*point, 2) for point in PAIRS)])
-def test_the_figures_are_those_of_the_loads(net, lanes, depth, frames):
+@pytest.mark.parametrize("net,lanes,depth,kind", ROUNDS)
+def test_the_figures_are_those_of_the_loads(net, lanes, depth, kind):
     schedule = make_schedule(net, lanes)
-    residency = place_weights(schedule, depth, PACE, frames)
-    placed = residency.schedule
-    schedule = in_rounds(schedule) if frames == 2 else schedule
+    round_of = rounds(schedule, kind)
+    residency = place_weights(schedule, depth, PACE, round_of)
+    placed, schedule = residency.schedule, round_of(schedule)
     streamed = [placed.layers[load.layer] for load in placed.loads]
     words = sum(layer.weight_words for layer in streamed) * lanes.weight_memories * pieces(schedule)
     assert residency.bits == words * PIECE_BITS

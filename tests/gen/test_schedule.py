@@ -39,7 +39,8 @@ def passes(schedule, stays):
 
 
 def shapes(net, lanes):
-    """The schedule, and with passes of several kinds; each of them frame by frame and in rounds."""
+    """The schedule, and with passes of several kinds; each of them frame by frame, in rounds, and
+    in rounds with late layers: every number of them for small networks."""
     whole = make_schedule(net, lanes)
     divided = [whole]
     if lanes.groups % lanes.subslices == 0:
@@ -47,7 +48,10 @@ def shapes(net, lanes):
             groups = passes(whole, stays)
             if any(len(parts) > 1 for parts in groups):
                 divided.append(in_passes(whole, groups))
-    return [one for frame in divided for one in (frame, in_rounds(frame))]
+    group = (net.depth - 2) // 3
+    late = range(1, group) if net.width == 1 else [group // 2]
+    return [[frame, in_rounds(frame), *(in_rounds(frame, count) for count in late)]
+            for frame in divided]
 
 
 def events(schedule):
@@ -95,17 +99,20 @@ def events(schedule):
 
 @pytest.mark.parametrize("net,lanes", CASES, ids=IDS)
 def test_every_read_finds_the_word_that_the_convolution_before_wrote(net, lanes):
-    """With every word's address in the order of cycles: what a word holds when it's read."""
-    for schedule in shapes(net, lanes):
+    """With every word's address in the order of cycles: what a word holds when it's read. Two
+    rounds, but for the late layers of the first, which have no round before."""
+    for schedule in itertools.chain(*shapes(net, lanes)):
         reads, writes, _ = events(schedule)
-        order = []
-        for index, layer in enumerate(schedule.layers):
-            order += [(cycle, 0, address, (layer.name, layer.frame, row, word))
+        order, names = [], [conv.name for conv in net.convs]
+        for turn, (index, layer) in itertools.product(range(2), enumerate(schedule.layers)):
+            frame, start = (layer.frame, turn - layer.late), turn * schedule.cycles
+            if frame[1] < 0:
+                continue
+            order += [(start + cycle, 0, address, (layer.name, frame, row, word))
                       for cycle, address, row, word in writes[index]]
-            before = next((y.name for y in reversed(schedule.layers[:index])
-                           if y.frame == layer.frame and y.name != layer.name), None)
+            before = names[names.index(layer.name) - 1]
             # A word is stored at the end of its cycle.
-            order += [(cycle, -1, address, (before, layer.frame, row, word))
+            order += [(start + cycle, -1, address, (before, frame, row, word))
                       for cycle, address, row, word in reads[index]]
         held = {}
         for _, kind, address, what in sorted(order):
@@ -118,31 +125,35 @@ def test_every_read_finds_the_word_that_the_convolution_before_wrote(net, lanes)
 
 @pytest.mark.parametrize("net,lanes", CASES, ids=IDS)
 def test_gaps_are_the_smallest_that_keep_words_and_residuals_apart(net, lanes):
-    for schedule in shapes(net, lanes):
+    """In the second of two rounds."""
+    for schedule in itertools.chain(*shapes(net, lanes)):
         reads, writes, results = events(schedule)
-        begin, pool_end, last_write = 0, None, {}
-        for k, layer in enumerate(schedule.layers):
+        begin, pool_end, last_write, count = 0, None, {}, len(schedule.layers)
+        for k in range(2 * count):
+            layer, start = schedule.layers[k % count], k // count * schedule.cycles
+            frame, first = (layer.frame, k // count - layer.late), results[k % count][0] + start
             begin += layer.gap
             # Every step's results are a word of each group, one a cycle; rounds follow at once.
-            before = results[k - 1][-1] - (0 if k else schedule.cycles)
-            slacks = {"word": results[k][0] - before - lanes.groups}
-            assert min(np.diff(results[k])) >= lanes.groups
-            if layer.first_output == 0 and not layer.from_image:
+            before = results[k % count - 1][-1] + start - (0 if k % count else schedule.cycles)
+            slacks = {"word": first - before - lanes.groups}
+            assert min(np.diff(results[k % count])) >= lanes.groups
+            if layer.first_output == 0 and not layer.from_image and frame in last_write:
                 # The lowest row that an output row needs is waited for before that row begins.
-                rows = last_write[layer.frame]
+                rows = last_write[frame]
                 slacks["rows"] = min(
                     begin + row * layer.cycles // layer.rows + ADDRESS_DELAY - 1
                     - rows[min(row * layer.stride + 1, len(rows) - 1)]
                     for row in range(layer.rows))
             if pool_end is not None and (layer.pool or not layer.first_conv):
-                slacks["pool"] = (results[k][0] + (0 if layer.pool else RESIDUAL_READ_DELAY)
-                                  - pool_end)
+                slacks["pool"] = first + (0 if layer.pool else RESIDUAL_READ_DELAY) - pool_end
             if layer.pool:
-                pool_end = results[k][0] + pool_cycles(layer, lanes)
-            assert min(slacks.values()) >= 0, (layer, slacks)
-            assert layer.gap == MIN_GAP or 0 in slacks.values(), (layer, slacks)
-            writes_of = last_write.setdefault(layer.frame, {})
-            for cycle, _, row, _ in writes[k]:
+                pool_end = first + pool_cycles(layer, lanes)
+            if k >= count:
+                assert min(slacks.values()) >= 0, (layer, slacks)
+                assert layer.gap == MIN_GAP or 0 in slacks.values(), (layer, slacks)
+            writes_of = last_write.setdefault(frame, {})
+            for cycle, _, row, _ in writes[k % count]:
+                cycle += start
                 writes_of[row] = cycle if layer.first_output == 0 else max(cycle, writes_of[row])
             for row in [row for row in writes_of if row >= layer.rows]:
                 del writes_of[row]
@@ -151,20 +162,56 @@ def test_gaps_are_the_smallest_that_keep_words_and_residuals_apart(net, lanes):
 
 @pytest.mark.parametrize("net,lanes", CASES, ids=IDS)
 def test_a_round_computes_every_pass_of_both_frames_and_loads_deep_weights_once(net, lanes):
-    for one, two in itertools.pairwise(shapes(net, lanes)):
-        if (one.frames, two.frames) != (1, 2):
-            continue
-        for frame in (0, 1):
-            assert ([layer.part for layer in two.layers if layer.frame == frame]
-                    == [layer.part for layer in one.layers])
-        assert two.frames == 2 and two.constant_words == one.constant_words
-        assert two.residual_depth == 1.5 * one.residual_depth
-        for index, layer in enumerate(two.layers):
-            earlier = [y.part for y in two.layers[:index]]
-            # All behind the first convolution that halves the map.
-            deep = layer.rows < net.side and (layer.rows, layer.stride) != (net.side // 2, 2)
-            assert layer.reuses == (deep and layer.frame == 1)
-            assert not layer.reuses or layer.part in earlier
+    for one, *pairs in shapes(net, lanes):
+        for two in pairs:
+            assert two.frames == 2 and two.constant_words == one.constant_words
+            assert two.residual_depth == 1.5 * one.residual_depth
+            for frame in (0, 1):
+                each = [layer for layer in two.layers if layer.frame == frame]
+                assert (sorted(layer.part for layer in each)
+                        == sorted(layer.part for layer in one.layers))
+                # Late ones are the last of the frame's, all others come in order.
+                parts = [layer.part for layer in sorted(each, key=lambda layer: not layer.late)]
+                count = sum(layer.late for layer in each)
+                assert [*parts[count:], *parts[:count]] == [layer.part for layer in one.layers]
+            for index, layer in enumerate(two.layers):
+                earlier = [y.part for y in two.layers[:index]]
+                # All behind the first convolution that halves the map.
+                deep = (layer.rows < net.side
+                        and (layer.rows, layer.stride) != (net.side // 2, 2))
+                assert layer.reuses == (deep and layer.frame == 1)
+                assert not layer.reuses or layer.part in earlier
+
+
+@pytest.mark.parametrize("net,lanes", CASES, ids=IDS)
+def test_residual_maps_of_frames_under_way_lie_apart(net, lanes):
+    """From the stem, and from either pooling on, up to the next or to the end of the frame."""
+    for _, *pairs in shapes(net, lanes):
+        for schedule in pairs:
+            count, spans = len(schedule.layers), []
+            for turn, (k, layer) in itertools.product(range(3), enumerate(schedule.layers)):
+                frame, now = (layer.frame, turn - layer.late), turn * count + k
+                side = layer.rows
+                words = side * side // lanes.pixels * (
+                    net.channels(0) * net.side // side // lanes.result_channels)
+                if layer.from_image or layer.pool:
+                    spans.append([frame, layer.pooled, layer.pooled + words, now, 3 * count])
+                    for span in spans[:-1]:
+                        if span[0] == frame and span[4] == 3 * count:
+                            span[4] = now
+                            assert layer.residual == span[1], "pooled from where it was"
+                elif not layer.first_conv:
+                    if frame[1] >= 0:
+                        assert layer.residual == next(
+                            span[1] for span in reversed(spans) if span[0] == frame)
+                    if layer.last and layer.final:
+                        for span in spans:
+                            if span[0] == frame:
+                                span[4] = min(span[4], now)
+            for a, b in itertools.combinations(spans, 2):
+                if a[0] != b[0] and a[3] <= b[4] and b[3] <= a[4]:
+                    assert a[2] <= b[1] or b[2] <= a[1], (a, b)
+                assert max(a[2], b[2]) <= schedule.residual_depth
 
 
 @pytest.mark.parametrize("net,lanes", CASES, ids=IDS)

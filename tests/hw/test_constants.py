@@ -7,7 +7,7 @@ constant: WRN-20-4 had one with 68 sinks in three units, a net across the chip.
 import pytest
 from amaranth import ClockDomain
 
-from gen.schedule import in_rounds
+from gen.schedule import rounds_of
 from hw.array import word_layout
 from hw.issue import IssueSequencer
 from hw.pool import PoolUnit
@@ -31,10 +31,11 @@ def results(schedule):
     return ResultUnit(unused(ResultSequencer(schedule)), word_layout(schedule), 20)
 
 
-@pytest.mark.parametrize("rounds", [lambda one: one, in_rounds])
+@pytest.mark.parametrize("frames,which", [(1, 0), (2, 0), (2, 1)])
 @pytest.mark.parametrize("make", [PoolUnit, results, lambda y: IssueSequencer(y, y.weight_depth)])
-def test_no_register_is_constant_but_for_its_first_cycle(make, rounds, tmp_path):
-    unit = make(rounds(schedule_of(ARRAYS[8][0])))
+def test_no_register_is_constant_but_for_its_first_cycle(make, frames, which, tmp_path):
+    schedule = schedule_of(ARRAYS[8][0])
+    unit = make(rounds_of(frames, schedule)[which](schedule))
     module = synthesised(unit, tmp_path,
                          missing_domain=lambda name: ClockDomain(name, reset_less=True))
     assert not constant_registers(module)

@@ -43,7 +43,7 @@ def order_of(schedule, passes=1):
             for k in range(share)]
 
 
-async def pool(ctx, unit, frames, schedule, stall, passes=1, absent=False):
+async def pool(ctx, unit, frames, schedule, stall, passes=1, absent=0):
     """Give the head the codes of a round's frames, as soon as it takes them."""
     while not ctx.get(unit.free):
         await ctx.tick()
@@ -59,7 +59,7 @@ async def pool(ctx, unit, frames, schedule, stall, passes=1, absent=False):
         ctx.set(unit.slice, k % slices)
         ctx.set(unit.start, int(k < slices))
         ctx.set(unit.end, int(count == len(order)))
-        ctx.set(unit.absent, int(absent))
+        ctx.set(unit.absent, absent)
         # The codes are those of this very cycle.
         word = given[frame][k]
         ctx.set(unit.codes, word.tolist())
@@ -113,15 +113,16 @@ def test_scores_are_the_golden_ones(lanes, fields, stall):
 @pytest.mark.parametrize("stall", STALLS)
 @pytest.mark.parametrize("passes", [1, 4, 16])
 def test_two_frames_are_summed_side_by_side(passes, stall):
-    """Rounds with a second frame and without one, whose codes then count for nothing."""
+    """Rounds with both frames and without either, whose codes then count for nothing."""
     net, schedule = tiny_network(), in_rounds(schedule_of(SMALLEST))
     package, rng = Package.random(net, 3), np.random.default_rng(5)
     unit = HeadUnit(schedule, contents(package, schedule).head)
     rounds = [([codes_of(rng, kind, net) for kind in kinds], absent) for kinds, absent in
-              [(("random", "all top"), False), (("random", "random"), True),
-               (("all zero", "random"), False), (("random", "random"), False)]]
+              [(("random", "all top"), 0b00), (("random", "random"), 0b10),
+               (("all zero", "random"), 0b00), (("random", "random"), 0b01),
+               (("all top", "random"), 0b11), (("random", "random"), 0b00)]]
     want = scores_of(package, [codes for frames, absent in rounds
-                               for codes in frames[:1 if absent else 2]])
+                               for k, codes in enumerate(frames) if not absent >> k & 1])
 
     async def feed(ctx):
         for frames, absent in rounds:

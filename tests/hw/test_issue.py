@@ -141,8 +141,45 @@ def test_a_second_frame_without_an_image_runs_for_nothing_and_gives_none_back():
     stem = schedule.layers[0].cycles
     assert dones == [starts[0] + stem, starts[2] + stem, starts[3] + stem]
     assert not any(now["absent"] for now in seen[:starts[1]])
-    assert all(now["absent"] for now in seen[starts[1] + 1:starts[3]])
+    assert all(now["absent"] == 2 for now in seen[starts[1] + 1:starts[3]])
     assert not any(now["absent"] for now in seen[starts[3] + 1:])
+
+
+@pytest.mark.parametrize("rounds", [
+    [(1, 1), (1, 1), (1, 1), (0, 0)], [(1, 0), (0, 1), (1, 1), (0, 0)],
+    [(1, 1), (0, 0)], [(1, 0), (1, 0), (0, 1), (0, 0)]])
+def test_late_layers_run_without_a_new_image_but_not_without_any_frame(rounds):
+    """Whether there's an image when the frames of each round begin. Behind the last one nothing is
+    under way, and the next begins with an image."""
+    schedule = in_rounds(schedule_of(), 1)
+    layers, length = schedule.layers, schedule.cycles
+    begins = [sum(y.gap + y.cycles for y in layers[:k]) + layer.gap
+              for k, layer in enumerate(layers)]
+    there, begun = list(itertools.chain(*rounds)), 0
+    end = len(rounds) * length + 500
+
+    def drive(ctx, unit, t):
+        nonlocal begun
+        ctx.set(unit.image_full, there[begun] if begun < len(there) else int(t >= end))
+        begun += ctx.get(unit.frame_start)
+    names = ["absent", "real", "image_done", "frame_start"]
+    seen = record(schedule, end + length, drive, names)
+    *starts, again = [t for t, now in enumerate(seen) if now["frame_start"]][:len(there) + 1]
+    second = next(k for k, layer in enumerate(layers) if layer.from_image and layer.frame)
+    distance = begins[second] - begins[0]
+    assert np.diff(starts).tolist() == [distance, length - distance] * (len(rounds) - 1) + [distance]
+    assert again == end + SEEN_DELAY
+    dones = [t for t, now in enumerate(seen[:end]) if now["image_done"]]
+    assert dones == [start + layers[0].cycles for start, image in zip(starts, there) if image]
+
+    # The head is told of the round before, the tap of each step's frame.
+    for before, start in zip([(0, 0), *rounds], starts[::2]):
+        absent = {now["absent"] for now in seen[start + 1:start + length]}
+        assert absent == {sum(1 - image << frame for frame, image in enumerate(before))}
+    for turn, (begin, layer) in itertools.product(range(len(rounds)), zip(begins, layers)):
+        begin += starts[2 * turn] - begins[0] + 1 + ARRAY_DELAY
+        image = [(0, 0), *rounds][turn + 1 - layer.late][layer.frame]
+        assert {now["real"] for now in seen[begin:begin + layer.cycles]} == {image}
 
 
 def test_a_layer_table_goes_round():

@@ -14,7 +14,7 @@ from amaranth import *
 from sim.golden import Golden
 from sim.taps import FrameTaps, TapSorter
 from tests.hw.hostile import HostileRam
-from tests.hw.tiny import ARRAYS, SMALLEST, plan_of
+from tests.hw.tiny import ARRAYS, SMALLEST, late_plan, plan_of
 from tests.streams import STALLS, receive, send, simulate
 
 
@@ -148,8 +148,15 @@ def test_streamed_weights_change_no_number(stalls):
         assert 0.9 * plan.cycles_per_frame < distance <= plan.cycles_per_frame
 
 
-def test_two_frames_at_a_time_are_exact_in_the_planned_cycles():
-    plan = dataclasses.replace(plan_of(THREE_BITS[0], **THREE_BITS[1]), batch=2)
+def pairs(plan):
+    """``plan`` with two frames at a time."""
+    return dataclasses.replace(plan, batch=2)
+
+
+@pytest.mark.parametrize("rounds", [pairs, late_plan])
+def test_two_frames_at_a_time_are_exact_in_the_planned_cycles(rounds):
+    plan = rounds(plan_of(THREE_BITS[0], **THREE_BITS[1]))
+    assert plan.schedule.late == (rounds is late_plan)
     monitor = check(plan, pictures(plan.network, 4))
     assert monitor.scores[2] - monitor.scores[0] == 2 * plan.cycles_per_frame
     assert monitor.scores[3] - monitor.scores[1] == 2 * plan.cycles_per_frame
@@ -158,11 +165,12 @@ def test_two_frames_at_a_time_are_exact_in_the_planned_cycles():
 
 @pytest.mark.parametrize("stalls", [
     ("bursts", "bursts"), pytest.param(("always", "always"), marks=pytest.mark.slow)])
-def test_streamed_weights_serve_two_frames_and_a_single_one(stalls):
+@pytest.mark.parametrize("rounds", [pairs, late_plan])
+def test_streamed_weights_serve_two_frames_and_a_single_one(rounds, stalls):
     """An odd number of images, so the last one has to go without a second; where images come
     slowly others do too."""
-    plan = dataclasses.replace(plan_of(ARRAYS[8][1], act_bits=2), weight_words=60,
-                               memory_mhz=1000, batch=2)
+    plan = rounds(dataclasses.replace(plan_of(ARRAYS[8][1], act_bits=2), weight_words=60,
+                                      memory_mhz=1000))
     assert any(y.reuses and y.part in plan.schedule.streamed for y in plan.schedule.layers)
     check(plan, pictures(plan.network, 3), stalls)
 

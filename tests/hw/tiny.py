@@ -1,14 +1,17 @@
 """Networks and arrays small enough for the Amaranth simulator."""
 
+from dataclasses import replace
+
 from amaranth.hdl import Fragment
 
 from gen.network import Network
 from gen.package import Package
 from gen.plan import Plan
-from gen.schedule import make_schedule
+from gen.residency import place_weights
+from gen.schedule import make_schedule, rounds_of
 from hw.schedule import Lanes
 
-__all__ = ["ARRAYS", "SMALLEST", "plan_of", "schedule_of", "tiny_network", "unused"]
+__all__ = ["ARRAYS", "SMALLEST", "late_plan", "plan_of", "schedule_of", "tiny_network", "unused"]
 
 SMALLEST = Lanes(2, 4, 4, 4)
 # For networks of width 1 by image side: one to four groups of the array, one to four words that
@@ -29,6 +32,15 @@ def schedule_of(lanes=ARRAYS[8][0], **fields):
 
 def plan_of(lanes=ARRAYS[8][0], seed=1, **fields):
     return Plan(Package.random(tiny_network(**fields), seed), lanes, "85f")
+
+
+def late_plan(plan):
+    """``plan``, of two frames at a time, with late layers whether they save time or not."""
+    plan = replace(plan, batch=2)
+    whole = make_schedule(plan.network, plan.lanes)
+    plan.__dict__["residency"] = place_weights(
+        whole, plan.weight_words or whole.weight_depth, plan.piece_cycles, rounds_of(2, whole)[1])
+    return plan
 
 
 def unused(unit):
