@@ -11,7 +11,7 @@ from .device import DEVICES
 from .estimate import PlanTooLarge, check_fit, estimate_resources
 from .plan import BATCHES, PlanError, reside
 from .residency import SLOWER, piece_cycles, weight_room
-from .schedule import check_lanes, make_schedule
+from .schedule import check_lanes, make_schedule, scoring_cycles
 
 __all__ = ["LARGE_ARRAY", "ROUTED_MHZ", "choose_batch", "choose_lanes", "choose_memory_clock"]
 
@@ -71,8 +71,10 @@ def _with_waits(way, network, device, pace, batches):
             residency = reside(network, way.lanes, device, None, pace, batch)
         except PlanTooLarge:
             continue
-        ways.append(way._replace(cycles=residency.cycles / batch, bits=residency.bits // batch,
-                                 comb=estimate_resources(residency.schedule)["comb"]))
+        schedule = residency.schedule
+        ways.append(way._replace(
+            cycles=max(residency.cycles, scoring_cycles(schedule)) / batch,
+            bits=residency.bits // batch, comb=estimate_resources(schedule)["comb"]))
     return min(ways, key=lambda way: way.cycles, default=None)
 
 
@@ -145,7 +147,7 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, mhz=ROUTED_MH
         schedule = make_schedule(network, lanes)
         need = estimate_resources(schedule)
         room = weight_room(schedule, DEVICES[device])
-        way = _Way(lanes, mhz, schedule.cycles, need["comb"])
+        way = _Way(lanes, mhz, max(schedule.cycles, scoring_cycles(schedule)), need["comb"])
         if need["comb"] <= most_comb and room >= max(1, schedule.weight_depth):
             fitting.append(way)
             continue

@@ -30,7 +30,7 @@ from .residency import (
     queue_room,
     weight_room,
 )
-from .schedule import make_schedule, rounds_of
+from .schedule import make_schedule, rounds_of, scoring_cycles
 
 __all__ = ["BATCHES", "FORMAT", "Plan", "PlanError", "reside"]
 
@@ -130,7 +130,7 @@ class Plan:
     @property
     def cycles_per_frame(self):
         """Clock cycles a frame, frames back to back: an integer, or half of an odd one."""
-        cycles = self.residency.cycles
+        cycles = max(self.residency.cycles, scoring_cycles(self.schedule))
         return cycles / self.batch if cycles % self.batch else cycles // self.batch
 
     @property

@@ -4,14 +4,17 @@ from dataclasses import replace
 from functools import partial
 from itertools import groupby
 
-from hw.issue import ADDRESS_DELAY, ARRAY_DELAY, MIN_GAP
+from hw.head import busy_cycles
+from hw.issue import ADDRESS_DELAY, ARRAY_DELAY, MIN_GAP, SEEN_DELAY
+from hw.pipe import FAR
 from hw.pool import pool_cycles
 from hw.results import CODES_DELAY, RESIDUAL_READ_DELAY, emit_latency
 from hw.schedule import LayerSchedule, Schedule
 
 from .network import PIXEL_BITS
 
-__all__ = ["check_lanes", "in_passes", "in_rounds", "make_schedule", "rounds_of"]
+__all__ = ["check_lanes", "in_passes", "in_rounds", "make_schedule", "rounds_of",
+           "scoring_cycles"]
 
 SLIDE = 2      # rows between a map and the one that's written over it
 
@@ -138,6 +141,15 @@ def rounds_of(frames, schedule):
         return [lambda one: one]
     last_group = sum(layer.final and layer.rows == schedule.side // 4 for layer in schedule.layers)
     return [in_rounds, partial(in_rounds, late=last_group // 2)]
+
+
+def scoring_cycles(schedule):
+    """Least cycles of a round: its last convolution begins when the head has given the scores of
+    the round before. That takes longer than the layers where classes are very many."""
+    last = [layer for layer in schedule.layers if layer.last]
+    computed = sum(layer.gap + layer.cycles for layer in last) - last[0].gap - last[-1].bubbles
+    drain = ARRAY_DELAY + emit_latency(schedule) + schedule.lanes.groups - 1 + CODES_DELAY
+    return computed + drain + busy_cycles(schedule) + FAR + SEEN_DELAY
 
 
 def _timed(schedule):

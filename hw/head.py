@@ -13,7 +13,7 @@ from .memory import READ_LATENCY, Ram, Rom
 from .pipe import FAR, count_up, delayed, far
 from .results import codes_layout
 
-__all__ = ["SCORE_SHAPE", "HeadUnit", "head_cycles", "sums_memory"]
+__all__ = ["SCORE_SHAPE", "HeadUnit", "busy_cycles", "head_cycles", "sums_memory"]
 
 SCORE_SHAPE = data.StructLayout({"score": signed(32), "last": 1})
 
@@ -43,12 +43,23 @@ def _total_delay(channels):
     return ADDRESSED + 1 + ceil_log2(channels)
 
 
+def _frame_cycles(schedule):
+    """Cycles from one frame's last score to the next one's, nothing waiting."""
+    channels = schedule.lanes.result_channels
+    slices = schedule.features // channels
+    return schedule.classes * (slices + _total_delay(channels) + 2 + FAR)
+
+
 def head_cycles(schedule):
     """Cycles from the codes of a round's last word to the last score of its first frame, nothing
     waiting."""
-    channels = schedule.lanes.result_channels
-    slices = schedule.features // channels
-    return SUM_DELAY + schedule.classes * (slices + _total_delay(channels) + 2 + FAR) - 2 - FAR
+    return SUM_DELAY + _frame_cycles(schedule) - 2 - FAR
+
+
+def busy_cycles(schedule):
+    """Cycles from the codes of a round's last word until the head is free again, nothing
+    waiting."""
+    return SUM_DELAY + schedule.frames * _frame_cycles(schedule)
 
 
 class HeadUnit(wiring.Component):

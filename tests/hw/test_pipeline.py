@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from amaranth import *
 
+from hw.schedule import Lanes
 from sim.golden import Golden
 from sim.taps import FrameTaps, TapSorter
 from tests.hw.hostile import HostileRam
@@ -99,6 +100,11 @@ def check(plan, images, stalls=("never", "never"), seed=1):
     return monitor
 
 
+def pairs(plan):
+    """``plan`` with two frames at a time."""
+    return dataclasses.replace(plan, batch=2)
+
+
 def varied(codes):
     """Whether a map of codes would show a mistake: neither constant nor saturated."""
     return len(np.unique(codes)) > 2
@@ -126,6 +132,16 @@ def test_frames_back_to_back_are_exact_in_the_planned_cycles():
     assert monitor.scores[0] - monitor.pixels[0] == plan.latency_cycles
 
 
+@pytest.mark.parametrize("rounds", [lambda plan: plan, pairs])
+def test_a_head_with_many_classes_takes_the_planned_cycles(rounds):
+    """It's still at one frame's scores when the next one's last convolution could begin."""
+    plan = rounds(plan_of(Lanes(2, 16, 16, 16), classes=50))
+    assert plan.cycles_per_frame > plan.schedule.cycles / plan.batch
+    monitor = check(plan, pictures(plan.network, 2 * plan.batch))
+    assert (monitor.scores[-1] - monitor.scores[-1 - plan.batch]
+            == plan.batch * plan.cycles_per_frame)
+
+
 @pytest.mark.parametrize("stalls", [
     ("bursts", "always"), pytest.param(("always", "bursts"), marks=pytest.mark.slow)])
 def test_stalls_on_both_sides_change_no_number(stalls):
@@ -146,11 +162,6 @@ def test_streamed_weights_change_no_number(stalls):
         # The plan allows for a fetch between two loads, and counts on a piece every cycle.
         distance = np.diff(monitor.scores)[-1]
         assert 0.9 * plan.cycles_per_frame < distance <= plan.cycles_per_frame
-
-
-def pairs(plan):
-    """``plan`` with two frames at a time."""
-    return dataclasses.replace(plan, batch=2)
 
 
 @pytest.mark.parametrize("rounds", [pairs, late_plan])
