@@ -73,7 +73,7 @@ class Measured:
 
 def measure(report, mhz):
     """:class:`Measured` from nextpnr's JSON report; ``mhz`` is the pipeline's clock, and there may
-    be others. All were asked for with ``MARGIN``."""
+    be others. Constraints are those of the placement, with ``MARGIN``."""
     cells = report["utilization"]
     clocks = [(clock["achieved"], clock["constraint"] / MARGIN)
               for clock in report["fmax"].values()]
@@ -145,7 +145,7 @@ def place_and_route(plan, folder, mhz, step, seeds, made):
         def keep(placement):
             """Measure what was routed, and keep it if it's the best."""
             report = json.loads((folder / "top.report.json").read_text())
-            for clock in report["fmax"].keys() & placement.clocks:  # a bit more was asked for
+            for clock in report["fmax"].keys() & placement.clocks:  # routers are asked for others
                 report["fmax"][clock]["constraint"] = placement.clocks[clock][1]
             measured = measure(report, mhz)
             before = found.get(placement.seed)
@@ -221,8 +221,9 @@ def _route(plan, folder, step, placement):
 
 
 def _ask(folder, placement, margin):
-    """Tell a router all clocks, some of which nextpnr derives itself only while it packs, with this
-    margin. Their MHz in its log, with ``MARGIN``, are rounded to two decimals."""
+    """Ask a router for all clocks with this margin; some of them nextpnr derives itself, only while
+    it packs. They come from the placement's log, ``MARGIN`` included and rounded to two decimals.
+    """
     clocks = "".join(f'\nFREQUENCY NET "{clock}" {asked / MARGIN * margin + 0.005:.3f} MHZ;'
                      for clock, (_, asked) in placement.clocks.items())
     (folder / "routed.lpf").write_text((folder / "top.lpf").read_text() + clocks)

@@ -71,10 +71,8 @@ def _with_waits(way, network, device, pace, batches):
             residency = reside(network, way.lanes, device, None, pace, batch)
         except PlanTooLarge:
             continue
-        schedule = residency.schedule
-        ways.append(way._replace(
-            cycles=max(residency.cycles, scoring_cycles(schedule)) / batch,
-            bits=residency.bits // batch, comb=estimate_resources(schedule)["comb"]))
+        ways.append(way._replace(cycles=residency.distance / batch, bits=residency.bits // batch,
+                                 comb=estimate_resources(residency.schedule)["comb"]))
     return min(ways, key=lambda way: way.cycles, default=None)
 
 

@@ -30,12 +30,12 @@ from .residency import (
     queue_room,
     weight_room,
 )
-from .schedule import make_schedule, rounds_of, scoring_cycles
+from .schedule import make_schedule, rounds_of
 
 __all__ = ["BATCHES", "FORMAT", "Plan", "PlanError", "reside"]
 
 FORMAT = "signstream-plan"
-VERSION = 1
+VERSION = 2     # raised where the same fields make another schedule or gateware
 BATCHES = 1, 2     # frames of a round
 
 
@@ -130,7 +130,7 @@ class Plan:
     @property
     def cycles_per_frame(self):
         """Clock cycles a frame, frames back to back: an integer, or half of an odd one."""
-        cycles = max(self.residency.cycles, scoring_cycles(self.schedule))
+        cycles = self.residency.distance
         return cycles / self.batch if cycles % self.batch else cycles // self.batch
 
     @property
@@ -146,7 +146,8 @@ class Plan:
     @property
     def latency_cycles(self):
         """Clock cycles from the first pixel taken to the last score given, nothing waiting: of the
-        first frame of a round."""
+        first frame of a round. Waits for weights are counted in the frame's own round, not in the
+        next one where its late layers are."""
         drain = ARRAY_DELAY + emit_latency(self.schedule) + self.lanes.groups - 1
         loaded = QUEUE_LATENCY + load_cycles(self.schedule) + FAR + SEEN_DELAY
         layers = self.schedule.layers
@@ -249,9 +250,9 @@ def reside(network, lanes, device, weight_words, pace, batch):
         whole = rounds(schedule)
         room = weight_room(whole, device) if weight_words is None else weight_words
         found = place_weights(schedule, room, pace, rounds, queue_room(whole, room, device))
-        if found and (best is None or found.cycles * (1 + SLOWER) < best.cycles):
+        if found and (best is None or found.distance * (1 + SLOWER) < best.distance):
             best = found
-        if best and not best.stalls:
+        if best and (not best.stalls or best.distance > best.cycles):
             return best
     if best:
         return best

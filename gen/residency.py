@@ -18,7 +18,7 @@ from hw.weights import LOADED_DELAY, PIECE_BITS, pieces
 
 from .device import EBR_SHAPES, block_rams
 from .estimate import estimate_resources
-from .schedule import in_passes
+from .schedule import in_passes, scoring_cycles
 
 __all__ = ["MEMORY_BITS", "Residency", "least_words", "piece_cycles", "place_weights", "queue_room",
            "weight_room"]
@@ -46,6 +46,12 @@ class Residency:
     cycles: int
     stalls: int
     bits: int
+
+    @property
+    def distance(self):
+        """Cycles from one round to the next: its own, or those that the head takes where that's
+        longer."""
+        return max(self.cycles, scoring_cycles(self.schedule))
 
 
 def piece_cycles(clock_mhz, memory_mhz):

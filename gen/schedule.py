@@ -111,22 +111,27 @@ def in_rounds(schedule, late=0):
     other one; from there each pass runs for one and then for the other. Those of the last ``late``
     convolutions run in the round after, between the first layers of its frames: the deep layers,
     whose weights can't come as fast as they are used, are then in two places of the round, and
-    weights come ahead while the first layers of either frame run.
+    weights come ahead while the first layers of either frame run. They must be fewer than those
+    of the last group: ``ValueError`` else.
     """
     layers, side = schedule.layers, schedule.side
+    group = _last_group(schedule)
+    if not 0 <= late < group:
+        raise ValueError(f"Late convolutions must be fewer than the {group} of the last group of "
+                         f"blocks, not {late!r}")
     halving = next(layer.name for layer in layers if layer.pool)
     deep = 1 + max(index for index, layer in enumerate(layers) if layer.name == halving)
-    last = set(schedule.convs[len(schedule.convs) - late:])
+    late_names = set(schedule.convs[len(schedule.convs) - late:])
     half = schedule.residual_depth // 2      # a residual map of the second group of blocks
 
     def of_frame(layer, frame, reuses=False):
         # Where late layers need theirs, the residual maps of the last group lie behind all that the
         # first layers of the next round's first frame write.
-        place = after = frame * half
+        residual = pooled = frame * half
         if late and layer.rows == side // 4:
-            after = 2 * half + frame * half // 2
-        return replace(layer, frame=frame, reuses=reuses, late=layer.name in last,
-                       residual=place if layer.pool else after, pooled=after)
+            pooled = 2 * half + frame * half // 2
+        return replace(layer, frame=frame, reuses=reuses, late=layer.name in late_names,
+                       residual=residual if layer.pool else pooled, pooled=pooled)
     first, second = ([of_frame(layer, frame) for layer in layers[:deep]] for frame in (0, 1))
     both = [of_frame(layer, frame, frame == 1) for layer in layers[deep:] for frame in (0, 1)]
     order = [*first, *(layer for layer in both if layer.late),
@@ -139,8 +144,12 @@ def rounds_of(frames, schedule):
     """
     if frames == 1:
         return [lambda one: one]
-    last_group = sum(layer.final and layer.rows == schedule.side // 4 for layer in schedule.layers)
-    return [in_rounds, partial(in_rounds, late=last_group // 2)]
+    return [in_rounds, partial(in_rounds, late=_last_group(schedule) // 2)]
+
+
+def _last_group(schedule):
+    """Number of the convolutions of the last group of blocks."""
+    return sum(layer.final and layer.rows == schedule.side // 4 for layer in schedule.layers)
 
 
 def scoring_cycles(schedule):
@@ -235,12 +244,16 @@ def _with_maps(schedule):
 def _gaps(schedule):
     """Layers with the smallest gaps at which none reads a word before it's written."""
     layers, left = _round(schedule, {}, {})
-    while schedule.late:        # else nothing of a round matters to the next one
+    if not schedule.late:       # nothing of a round matters to the next one
+        return layers
+    # What's left of a round counts from its end, and the first layers of the next one's frames are
+    # long enough that its end doesn't depend on it: the second time all is as before.
+    for _ in range(4):
         before = layers
         layers, left = _round(schedule, *left)
         if layers == before:
-            break
-    return layers
+            return layers
+    raise AssertionError("gaps that change from round to round")
 
 
 def _round(schedule, producers, pooled):

@@ -1,4 +1,4 @@
-"""Issue sequencer: counts out the steps of a frame, one a cycle.
+"""Issue sequencer: counts out the steps of a round of frames, one a cycle.
 
 Cycle numbers (``t0`` is the step's own cycle): map address at ``t3``, map word at ``t7``,
 codes in the first group of the array at ``t9``, weight address at ``t6``, weights at ``t9``.
@@ -44,7 +44,7 @@ class IssueSequencer(wiring.Component):
     streamed_start, layer_done : ``Out(1)``
         Pulses: such a layer starts, and a layer's weights have been read for the last time.
     frame_start : ``Out(1)``
-        Pulse with the first step of a frame.
+        Pulse with the first step of a frame, absent or not.
     address, left, right : Out
         Word addresses for the middle columns and the two halo columns (at ``t3``).
     digit : ``Out``
@@ -153,7 +153,7 @@ class IssueSequencer(wiring.Component):
                 with m.If(gap != 0):
                     m.d.sync += gap.eq(gap - 1)
                 with m.Elif(may_start):
-                    m.d.comb += [self.frame_start.eq(cfg.image),
+                    m.d.comb += [self.frame_start.eq(cfg.begin),
                                  self.streamed_start.eq(cfg.streamed)]
                     if self.schedule.frames > 1:
                         with m.If(cfg.begin & cfg.second):

@@ -22,7 +22,6 @@ from .difference import first_difference
 from .golden import Golden
 from .taps import FrameTaps, TapSorter
 
-QUIET = 50_000          # cycles without any traffic after which the design counts as stuck
 RESET_CYCLES = 4
 SCORE_BITS = 32
 
@@ -149,7 +148,7 @@ class Frames:
                 first = index < len(kinds) and kinds[index] == "first"
                 self.taps.add(frame, index, *map(number, fields[2:7]),
                               None if first else number(fields[7]))
-            if quiet > QUIET:
+            if quiet > self.job["quiet"]:      # without any traffic: stuck
                 self._stuck(done, sent)
 
     def _words(self, k):
@@ -191,8 +190,8 @@ class Frames:
         k = self.order[done]
         want = self.golden.run(self.images[k:k + 1], taps=True)
         found = self._map_difference(done, want)
-        seen = (f"no traffic for {QUIET} cycles ({sent} pixels taken, {done} frames done, "
-                f"cycle {self.cycle})")
+        seen = (f"no traffic for {self.job['quiet']} cycles ({sent} pixels taken, "
+                f"{done} frames done, cycle {self.cycle})")
         if found:
             raise Trouble(found["layer"], None, None, {**found, "stuck": seen})
         raise Trouble("scores", f"{self.network.classes} scores", seen)

@@ -20,6 +20,7 @@ __all__ = ["SIMULATORS", "SimulationError", "Verdict", "simulate"]
 
 SIMULATORS = ("verilator", "icarus")
 TOP = "signstream"
+QUIET = 50_000          # cycles that a design needs for nothing that can be seen, frames aside
 
 
 class SimulationError(RuntimeError):
@@ -115,6 +116,8 @@ def simulate(folder, pixels, seed=1, simulator="verilator", waves=False, say=pri
         "report": str(report), "pixels": folder.plan.lanes.pixels, "started": time.time(),
         "weights": str(folder.stream) if folder.stream else None,
         "piece_cycles": folder.plan.piece_cycles,
+        # Frames that aren't there take their time, and nothing is seen of them.
+        "quiet": QUIET + 2 * folder.plan.residency.distance,
         "result_channels": folder.plan.lanes.result_channels, "runs": runs}))
     say(f"[2/2] simulate {len(runs[0]['order'])} frames back to back"
         + (f", then {len(runs[1]['order'])} with stalls" if seed else ""))

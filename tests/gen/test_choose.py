@@ -19,7 +19,7 @@ from gen.estimate import PlanTooLarge, check_fit, estimate_resources
 from gen.network import Network
 from gen.package import Package
 from gen.plan import Plan, PlanError
-from gen.schedule import check_lanes, make_schedule
+from gen.schedule import check_lanes, in_rounds, make_schedule, scoring_cycles
 from hw.schedule import Lanes
 
 
@@ -132,6 +132,26 @@ def test_frames_go_in_pairs_where_that_saves_waits_for_weights():
     assert pairs.latency_cycles > plan.latency_cycles
     stays = Plan(Package.random(Network(8, 1, side=8), 1), Lanes(2, 4, 4, 4), "85f")
     assert choose_batch(stays) is stays
+
+
+def test_layers_are_late_where_that_saves_waits_for_weights():
+    network = Network(20, 4, act_frac=1, res_bits=8, res_frac=2)
+    plan = Plan(Package.random(network, 1), Lanes(8, 8, 32, 4), "85f", 125, batch=2)
+    schedule, slower = plan.schedule, dataclasses.replace(plan, clock_mhz=100, memory_mhz=133.33)
+    in_time = in_rounds(make_schedule(network, plan.lanes))
+    assert schedule.late and plan.stall_cycles == 0
+    assert schedule.map_depth == in_time.map_depth
+    assert schedule.residual_depth == in_time.residual_depth
+    # With a memory that's fast enough a pair waits for hardly anything, and latency counts.
+    assert slower.stall_cycles < 100 and not slower.schedule.late
+    assert slower.latency_cycles < plan.latency_cycles
+
+
+def test_layers_are_not_late_where_the_head_takes_as_long():
+    network = Network(20, 4, classes=2000, act_frac=1, res_bits=8, res_frac=2)
+    plan = Plan(Package.random(network, 1), Lanes(8, 8, 32, 4), "85f", 125, batch=2)
+    assert plan.stall_cycles > 0 and not plan.schedule.late
+    assert 2 * plan.cycles_per_frame == scoring_cycles(plan.schedule)
 
 
 def test_a_limit_below_the_smallest_array_names_it():

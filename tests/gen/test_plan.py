@@ -111,7 +111,7 @@ def test_a_damaged_plan_is_refused(folder, content):
 
 
 @pytest.mark.parametrize("fields", [
-    {"version": 2}, {"format": "other"}])
+    {"version": 1}, {"format": "other"}])
 def test_a_plan_of_another_release_is_refused(folder, fields):
     edit(folder, **fields)
     assert "isn't a plan of this release; generate it again" in refusal(folder)

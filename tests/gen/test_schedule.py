@@ -272,6 +272,12 @@ def test_residual_words_are_those_of_channels_that_exist(net, lanes):
         assert layer.pool == (conv.stride == 2)
 
 
+@pytest.mark.parametrize("late", [-1, 6, 7])
+def test_no_more_layers_are_late_than_keep_their_pooled_maps(late):
+    with pytest.raises(ValueError, match=f"fewer than the 6 of the last group .* not {late}"):
+        in_rounds(make_schedule(Network(20, 1), Lanes(8, 16, 16, 8)), late)
+
+
 def test_odd_pixels_are_refused_where_they_divide_the_map():
     with pytest.raises(ValueError, match="Pixels must be even and divide .* side 6, not 3"):
         check_lanes(Network(8, side=24), Lanes(3, 4, 4, 4))

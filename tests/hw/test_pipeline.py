@@ -132,7 +132,7 @@ def test_frames_back_to_back_are_exact_in_the_planned_cycles():
     assert monitor.scores[0] - monitor.pixels[0] == plan.latency_cycles
 
 
-@pytest.mark.parametrize("rounds", [lambda plan: plan, pairs])
+@pytest.mark.parametrize("rounds", [lambda plan: plan, pairs, late_plan])
 def test_a_head_with_many_classes_takes_the_planned_cycles(rounds):
     """It's still at one frame's scores when the next one's last convolution could begin."""
     plan = rounds(plan_of(Lanes(2, 16, 16, 16), classes=50))

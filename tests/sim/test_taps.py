@@ -5,7 +5,7 @@ from gen.network import Network
 from gen.package import Package
 from sim.difference import describe, first_difference
 from sim.golden import Golden
-from sim.taps import FrameTaps, unpack
+from sim.taps import FrameTaps, TapSorter, unpack
 
 NET = Network(8, 1, side=16)
 P, CR, CODE, RESIDUAL = 4, 8, 4, 13
@@ -121,6 +121,26 @@ def test_words_of_no_layer_are_found(golden):
     frame = list(words(golden))
     frame.append([7, 0, 0, 0, 15, 0, 0])
     assert verdict(frame, golden)["layer"] == "tap layer 7"
+
+
+@pytest.mark.parametrize("late", [1, 3])
+def test_words_of_frames_under_way_are_sorted(golden, late):
+    """The last layers of a frame come behind the first ones of the next frame of its number, or
+    where that's absent without them."""
+    frame, names = list(words(golden)), len(NET.convs)
+    first = [word for word in frame if word[0] < 3]
+    middle = [word for word in frame if 3 <= word[0] < names - late]
+    last = [word for word in frame if word[0] >= names - late]
+    sorter = TapSorter(lambda: FrameTaps(NET, P, CR, CODE, RESIDUAL))
+    there = [(1, 1), (1, 0), (0, 1), (1, 1), (0, 0)]
+    for before, now in zip([(0, 0), *there], there):
+        parts = [(now[0], 0, first), *((before[k], k, last) for k in (0, 1)),
+                 (now[1], 1, first), *((now[k], k, middle) for k in (0, 1))]
+        for real, number, part in parts:
+            for word in part if real else ():
+                sorter.add(number, *word)
+    assert len(sorter.frames) == sum(map(sum, there))
+    assert [taps.first_difference(golden) for taps in sorter.frames] == [None] * 6
 
 
 def test_masked_pixels_do_not_matter(golden):
