@@ -10,11 +10,10 @@ from pathlib import Path
 
 from hw.head import head_cycles
 from hw.image import load_cycles
-from hw.issue import ARRAY_DELAY, SEEN_DELAY
+from hw.issue import SEEN_DELAY
 from hw.pipe import FAR
 from hw.pipeline import Pipeline
 from hw.queue import QUEUE_LATENCY
-from hw.results import CODES_DELAY, emit_latency
 from hw.schedule import Lanes
 
 from .device import DEVICES
@@ -30,7 +29,7 @@ from .residency import (
     queue_room,
     weight_room,
 )
-from .schedule import make_schedule, rounds_of
+from .schedule import drain_cycles, make_schedule, rounds_of
 
 __all__ = ["BATCHES", "FORMAT", "Plan", "PlanError", "reside"]
 
@@ -148,12 +147,11 @@ class Plan:
         """Clock cycles from the first pixel taken to the last score given, nothing waiting: of the
         first frame of a round. Waits for weights are counted in the frame's own round, not in the
         next one where its late layers are."""
-        drain = ARRAY_DELAY + emit_latency(self.schedule) + self.lanes.groups - 1
         loaded = QUEUE_LATENCY + load_cycles(self.schedule) + FAR + SEEN_DELAY
         layers = self.schedule.layers
         late = 1 + max((k for k, layer in enumerate(layers) if layer.late), default=-1)
         computed = self.residency.cycles + sum(y.gap + y.cycles for y in layers[:late])
-        return (loaded + computed - layers[0].gap + drain + CODES_DELAY
+        return (loaded + computed - layers[0].gap + drain_cycles(self.schedule)
                 + head_cycles(self.schedule))
 
     @property

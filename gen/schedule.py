@@ -13,7 +13,7 @@ from hw.schedule import LayerSchedule, Schedule
 
 from .network import PIXEL_BITS
 
-__all__ = ["check_lanes", "in_passes", "in_rounds", "make_schedule", "rounds_of",
+__all__ = ["check_lanes", "drain_cycles", "in_passes", "in_rounds", "make_schedule", "rounds_of",
            "scoring_cycles"]
 
 SLIDE = 2      # rows between a map and the one that's written over it
@@ -152,13 +152,17 @@ def _last_group(schedule):
     return sum(layer.final and layer.rows == schedule.side // 4 for layer in schedule.layers)
 
 
+def drain_cycles(schedule):
+    """Cycles from an output's last step until the codes of its last word are written."""
+    return ARRAY_DELAY + emit_latency(schedule) + schedule.lanes.groups - 1 + CODES_DELAY
+
+
 def scoring_cycles(schedule):
     """Least cycles of a round: its last convolution begins when the head has given the scores of
     the round before. That takes longer than the layers where classes are very many."""
     last = [layer for layer in schedule.layers if layer.last]
     computed = sum(layer.gap + layer.cycles for layer in last) - last[0].gap - last[-1].bubbles
-    drain = ARRAY_DELAY + emit_latency(schedule) + schedule.lanes.groups - 1 + CODES_DELAY
-    return computed + drain + busy_cycles(schedule) + FAR + SEEN_DELAY
+    return computed + drain_cycles(schedule) + busy_cycles(schedule) + FAR + SEEN_DELAY
 
 
 def _timed(schedule):
@@ -262,8 +266,7 @@ def _round(schedule, producers, pooled):
     from the end of that round."""
     lanes = schedule.lanes
     # From the cycle of a result's last step to that of its first word, and to its last's write.
-    first_word = ARRAY_DELAY + emit_latency(schedule)
-    written = first_word + lanes.groups - 1 + CODES_DELAY
+    first_word, written = ARRAY_DELAY + emit_latency(schedule), drain_cycles(schedule)
     producers = {(True, frame): what for (_, frame), what in producers.items()}
     pooled, layers, end = dict(pooled), [], 0
     for index, layer in enumerate(schedule.layers):

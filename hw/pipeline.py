@@ -183,8 +183,8 @@ class Pipeline(wiring.Component):
         # Codes go back to the maps, those of the last layer to the head.
         done = word[CODES_DELAY]
         half = lanes.pixels // 2
-        mask, real, words_real = Signal(lanes.pixels), Signal(), Signal()
-        m.d.comb += real.eq(delayed(m, issue.real, until_emit))
+        mask, words_real = Signal(lanes.pixels), Signal()
+        real = delayed(m, issue.real, until_emit)
         with m.If(sequencer.emit):
             m.d.sync += words_real.eq(real)
         m.d.comb += [
