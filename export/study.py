@@ -11,7 +11,7 @@ from .adapt import adapted
 from .data import check_images
 from .paper import Variant, model_as
 from .paths import check_out
-from .train import accuracy, finished, restore
+from .train import accuracy, finished, restore_ours
 
 __all__ = ["FLOAT", "FORMATS", "PlotError", "check_plot", "plot", "study", "table"]
 
@@ -45,7 +45,7 @@ def study(start, recipe, images, test, folder, formats=FORMATS, device="cpu", lo
 
     Returns a list of ``(format, accuracy as it is, accuracy after training or None)``.
     """
-    parent, rows = restore(start), []
+    parent, rows = restore_ours(start, "formats can be studied only of one"), []
     before = Network.from_dict(parent["network"])
     check_images(images, before.side, parent["class_names"], start)
     for form in formats:

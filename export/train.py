@@ -29,8 +29,8 @@ from .model import calibrate, centred, filter_means
 from .paper import OURS, Variant, model_as
 from .paths import check_out
 
-__all__ = ["Recipe", "TrainError", "accuracy", "finished", "keep", "restore", "train",
-           "variant_of"]
+__all__ = ["Recipe", "TrainError", "accuracy", "finished", "keep", "restore", "restore_ours",
+           "train", "variant_of"]
 
 
 VARIANT = tuple(Variant.__dataclass_fields__)
@@ -243,6 +243,15 @@ def restore(path):
     return state
 
 
+def restore_ours(path, why):
+    """The checkpoint at ``path`` of a net for the hardware; raises :class:`TrainError` if it's of
+    another, with ``why`` in its sentence."""
+    state = restore(path)
+    if variant_of(state) != OURS:
+        raise TrainError(f"{path}: has a net with {variant_of(state)}; {why} with {OURS}")
+    return state
+
+
 def _save(path, state):
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
@@ -429,10 +438,10 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         network, before = Network.from_dict(state["network"]), state.get("before", [])
         begun = state.get("start")
     elif start is not None:
-        state, parent = None, restore(start)
-        if variant_of(parent) != OURS or not recipe.variant.ours:
-            raise TrainError(f"{start}: a run can start only from a net without normalisation, "
-                             f"with the shifted ReLU and 1-bit weights, and be one")
+        if not recipe.variant.ours:
+            raise TrainError(f"A run that starts from another must be of a net with {OURS}, not "
+                             f"{recipe.variant}; leave --start-from out")
+        state, parent = None, restore_ours(start, "a run can start only from one")
         network, weights = adapted(Network.from_dict(parent["network"]), parent["model"], network)
         before, begun = _history(parent), _identity(parent)
     else:

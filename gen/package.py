@@ -73,6 +73,8 @@ class Package:
 
     def __post_init__(self):
         shapes = self.network.weight_shapes
+        if not isinstance(self.class_names, (tuple, list)):      # a string has a length, too
+            raise PackageError(f"Class names must be a list, not {self.class_names!r}")
         names = tuple(self.class_names) or tuple(f"class {j}" for j in range(self.network.classes))
         if len(names) != self.network.classes:
             raise PackageError(f"Class names must be {self.network.classes}, not {len(names)}")
@@ -177,7 +179,7 @@ class Package:
             raise PackageError(f"header says {network.name}, but the tensors don't: "
                                f"missing or unknown {', '.join(odd)}")
         weights = {name: _unpack(name, tensors[name], shape) for name, shape in shapes.items()}
-        package = cls(network, weights, tuple(header["class_names"]), header["training"],
+        package = cls(network, weights, header["class_names"], header["training"],
                       header["accuracy"], header["test_images"])
         if package.digest != header["digest"]:
             raise PackageError("weights or network numbers differ from the header's digest: "

@@ -81,7 +81,16 @@ def test_a_variant_is_trained_and_resumed_but_never_packed(data, tmp_path, capsy
             "mean-only-bn, act elu, 32-bit weights") in capsys.readouterr().err
     assert not (tmp_path / "no.safetensors").exists()
     assert train(data, tmp_path / "b.pt", "--epochs", 1, "--start-from", whole) == 2
-    assert "can start only from a net without normalisation" in capsys.readouterr().err
+    theirs = "norm mean-only-bn, act elu, 32-bit weights"
+    ours = "norm none, act srelu, 1-bit weights"
+    assert (f"{whole}: has a net with {theirs}; a run can start only from one with {ours}"
+            in capsys.readouterr().err)
+    assert train(data, tmp_path / "b.pt", *options, "--start-from", whole) == 2
+    assert f"must be of a net with {ours}, not {theirs}" in capsys.readouterr().err
+    assert not (tmp_path / "b.pt").exists()
+    assert main(["study", str(whole), "--data", str(data)]) == 2
+    assert (f"{whole}: has a net with {theirs}; formats can be studied only of one with {ours}"
+            in capsys.readouterr().err)
 
 
 def test_unknown_variants_are_refused():

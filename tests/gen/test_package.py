@@ -130,6 +130,8 @@ def test_flipped_bits_are_refused_wherever_they_are(path):
     (lambda h: h["network"].update(classes=10), r"head: \[10, 64\] weights take 80 bytes"),
     (lambda h: h["network"]["shifts"].__setitem__(0, 9), "differ from the header's digest"),
     (lambda h: h.update(class_names=["ant"]), "Class names must be 3, not 1"),
+    (lambda h: h.update(class_names="abc"), "Class names must be a list, not 'abc'"),
+    (lambda h: h.update(class_names=None), "Class names must be a list, not None"),
 ], ids=lambda x: x if isinstance(x, str) else "")
 def test_changed_headers_are_refused(path, change, words):
     rewrite(path, change_header=change)
