@@ -166,10 +166,12 @@ def _build(parser, options):
                        for name, text in words.items())
     print(f"{measured.fmax_mhz:g} MHz reached of {measured.target_mhz:g} asked for; {shares}")
     if not measured.met:
+        before = out / flow.PREVIOUS / "top.bit"
+        kept = f", and {before} the bitstream from before" if before.exists() else ""
         missed = " and ".join(f"{got:g} MHz instead of {wanted:g}"
                               for got, wanted in measured.missed)
         return fail(parser, f"timing missed, {missed}: try another --seed or a lower --mhz "
-                            f"({out / 'top.failed-timing.bit'} is for inspection only)", 1)
+                            f"({out / 'top.failed-timing.bit'} is for inspection only{kept})", 1)
     print(out / "top.bit")
     if options.record:
         print(record(options.build))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +18,8 @@ from .place_route import FIRST_ROUTER, MARGIN, ROUTED, place_and_route
 from .shapes import FILES, shape_commands
 from .tools import FlowError, run_tool, versions
 
-__all__ = ["AFTER_READ", "Made", "pack", "prepared", "revision", "run", "step_count"]
+__all__ = ["AFTER_READ", "PREVIOUS", "Made", "pack", "prepared", "revision", "run", "set_aside",
+           "step_count"]
 
 # No memory of ours is read at an address while that is written, but Amaranth
 # promises the old value for that case and Yosys would pay 38 LUTs and 44 flip-flops a block RAM.
@@ -61,6 +63,8 @@ SETTINGS = {"router2/currCongWeightMult": "6.0", "router2/histCongWeight": "2.5"
 # 2.4, and WRN-20-4's bitstream takes 6 s. READ, which it uses, allows 50.
 FLASH_MHZ = 38.8
 
+RESULTS = "top.bit", "top.failed-timing.bit", "top.svf", *ROUTED
+PREVIOUS = "previous"
 CHANGE_NETLISTS = "netlist.py", "contents.py", "floorplan.py", "cluster.py", "anneal.py"
 QUIET = Quiet()
 
@@ -93,7 +97,8 @@ def run(plan, folder, mhz, step=QUIET, lanes=0, device=None, seeds=(1,)):
     """Run the tools of the Amaranth build plan ``plan``, made by :func:`prepared`, in ``folder``.
 
     ``mhz`` is the pipeline's clock, ``step`` a :class:`gen.steps.Steps`. Synthesis and placement
-    aren't done again where the last run in this folder did the same.
+    aren't done again where the last run in this folder did the same; its bitstream, if it made one,
+    is in ``folder/previous`` from now on.
     Arrays of ``LARGE_ARRAY`` lanes and more get ``SETTINGS``, and block RAMs with fixed sites on
     ``device``, such as ``"85f"`` (:mod:`.floorplan`). Each of ``seeds`` is placed, and the most
     promising ones are routed (:func:`.place_route.place_and_route`).
@@ -112,8 +117,7 @@ def run(plan, folder, mhz, step=QUIET, lanes=0, device=None, seeds=(1,)):
     if large and find_spec("numba") is None:
         raise FlowError("Numba is needed to place an array of this size and isn't installed; "
                         "run `pip install numba`")
-    for stale in ("top.bit", "top.failed-timing.bit", "top.svf", *ROUTED):
-        (folder / stale).unlink(missing_ok=True)
+    set_aside(folder)
     plan.extract(folder)
     for name, text in FILES.items():
         (folder / name).write_text(text)
@@ -128,6 +132,20 @@ def run(plan, folder, mhz, step=QUIET, lanes=0, device=None, seeds=(1,)):
     if not measured.met:
         (folder / "top.svf").unlink(missing_ok=True)
     return measured
+
+
+def set_aside(folder):
+    """Clear the way for another bitstream in ``folder``. One that's there, perhaps the work of an
+    hour, goes to its ``previous`` with the files that belong to it."""
+    previous, files = folder / PREVIOUS, [folder / name for name in RESULTS]
+    if (folder / "top.bit").exists():
+        shutil.rmtree(previous, ignore_errors=True)
+        previous.mkdir()
+        for file in files:
+            if file.exists():
+                file.replace(previous / file.name)
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 def pack(plan, folder, step=QUIET):

@@ -85,6 +85,7 @@ def swap(folder, routed, board, steps=None):
     try:
         config = (source / "top.config").read_text()
         there = {name: _gateware((source / name).read_text()) for name in files[0]}
+        timing = {name: (source / name).read_bytes() for name in ("top.report.json", "top.tim")}
     except OSError as error:
         raise SwapError(f"{error.filename} is gone; build {routed} again with "
                         f"`python -m boards.build`") from None
@@ -96,13 +97,12 @@ def swap(folder, routed, board, steps=None):
                          for top, name in zip(tops, ("old", "new")))
         config = swapped(config, before, after)
     out.mkdir(parents=True, exist_ok=True)
-    for stale in ("top.bit", "top.failed-timing.bit", "top.svf"):
-        (out / stale).unlink(missing_ok=True)
+    flow.set_aside(out)
     products[1].extract(out)
     flash_file(new, out)
     (out / "top.config").write_text(config)
-    for name in ("top.report.json", "top.tim"):
-        (out / name).write_bytes((source / name).read_bytes())
+    for name, content in timing.items():
+        (out / name).write_bytes(content)
     flow.pack(products[1], out, steps)
     return report.measure(
         folder, fmax_mhz=measured["fmax_mhz"]["measured"],

@@ -100,6 +100,26 @@ def test_missed_timing_leaves_no_bitstream_of_that_name(folder, tools, capsys):
     assert command(folder) == 0 and not (out / "top.failed-timing.bit").exists()
 
 
+def test_a_bitstream_outlives_builds_that_miss_timing_or_fail(folder, tools, capsys):
+    out = folder / "ulx3s-25f"
+    previous = out / "previous"
+    names = "top.bit", "top.config", "top.report.json", "top.tim"
+    assert command(folder) == 0 and not previous.exists()
+    want = {name: (out / name).read_bytes() for name in names}
+    tools.says(fmax=93.1)
+    for _ in range(2):
+        assert command(folder, "--seed", "2") == 1
+        assert {name: (previous / name).read_bytes() for name in names} == want
+        assert f"and {previous / 'top.bit'} the bitstream from before" in capsys.readouterr().err
+    tools("NEXTPNR_ECP5", "exit 1")
+    assert command(folder, "--seed", "3") == 1
+    assert {name: (previous / name).read_bytes() for name in names} == want
+    assert not any((out / name).exists() for name in names)
+    tools.says(fmax=101.5)
+    assert command(folder, "--seed", "4") == 0 and command(folder, "--seed", "5") == 0
+    assert (previous / "top.report.json").read_bytes() != want["top.report.json"]
+
+
 def test_more_is_asked_for_than_is_needed(folder, tools):
     """And what counts as met is the clock that's needed."""
     tools.says(fmax=100.2)

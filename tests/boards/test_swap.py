@@ -181,7 +181,8 @@ def test_a_build_by_another_checkout_is_taken_by_another_release_is_not(folders,
     changed = change((out / "top.il").read_text())
     assert changed != (out / "top.il").read_text()
     (out / "top.il").write_text(changed)
-    (out / "top.config").write_text("")
+    for name in ("top.config", "top.report.json", "top.tim"):
+        (out / name).write_text("")
     assert command(new, old) == 2
     assert told in capsys.readouterr().err
 
