@@ -11,7 +11,8 @@ from .device import DEVICES
 from .estimate import PlanTooLarge, check_fit, estimate_resources
 from .plan import BATCHES, PlanError, reside
 from .residency import SLOWER, piece_cycles, weight_room
-from .schedule import check_lanes, make_schedule, scoring_cycles
+from .schedule import check_lanes, make_schedule
+from .timing import scoring_cycles
 
 __all__ = ["LARGE_ARRAY", "ROUTED_MHZ", "choose_batch", "choose_lanes", "choose_memory_clock"]
 

@@ -29,7 +29,8 @@ from .residency import (
     queue_room,
     weight_room,
 )
-from .schedule import drain_cycles, make_schedule, rounds_of
+from .schedule import make_schedule, rounds_of
+from .timing import drain_cycles
 
 __all__ = ["BATCHES", "FORMAT", "Plan", "PlanError", "reside"]
 

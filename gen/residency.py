@@ -18,7 +18,8 @@ from hw.weights import LOADED_DELAY, PIECE_BITS, pieces
 
 from .device import EBR_SHAPES, block_rams
 from .estimate import estimate_resources
-from .schedule import in_passes, scoring_cycles
+from .schedule import in_passes
+from .timing import scoring_cycles
 
 __all__ = ["MEMORY_BITS", "Residency", "least_words", "piece_cycles", "place_weights", "queue_room",
            "weight_room"]

@@ -2,21 +2,14 @@
 
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
 
-from hw.head import busy_cycles
-from hw.issue import ADDRESS_DELAY, ARRAY_DELAY, MIN_GAP, SEEN_DELAY
-from hw.pipe import FAR
-from hw.pool import pool_cycles
-from hw.results import CODES_DELAY, RESIDUAL_READ_DELAY, emit_latency
 from hw.schedule import LayerSchedule, Schedule
 
+from .addresses import with_maps
 from .network import PIXEL_BITS
+from .timing import with_gaps
 
-__all__ = ["check_lanes", "drain_cycles", "in_passes", "in_rounds", "make_schedule", "rounds_of",
-           "scoring_cycles"]
-
-SLIDE = 2      # rows between a map and the one that's written over it
+__all__ = ["check_lanes", "in_passes", "in_rounds", "make_schedule", "rounds_of"]
 
 
 def check_lanes(network, lanes):
@@ -152,145 +145,6 @@ def _last_group(schedule):
     return sum(layer.final and layer.rows == schedule.side // 4 for layer in schedule.layers)
 
 
-def drain_cycles(schedule):
-    """Cycles from an output's last step until the codes of its last word are written."""
-    return ARRAY_DELAY + emit_latency(schedule) + schedule.lanes.groups - 1 + CODES_DELAY
-
-
-def scoring_cycles(schedule):
-    """Least cycles of a round: its last convolution begins when the head has given the scores of
-    the round before. That takes longer than the layers where classes are very many."""
-    last = [layer for layer in schedule.layers if layer.last]
-    computed = sum(layer.gap + layer.cycles for layer in last) - last[0].gap - last[-1].bubbles
-    return computed + drain_cycles(schedule) + busy_cycles(schedule) + FAR + SEEN_DELAY
-
-
 def _timed(schedule):
     """With the maps' addresses and the gaps between layers, which follow from everything else."""
-    schedule = _with_maps(schedule)
-    return replace(schedule, layers=_gaps(schedule))
-
-
-def _first_fit(words, taken):
-    """Lowest address of a place of ``words`` beside those taken, ``(address, words)``."""
-    return min(place for place in [0, *(start + size for start, size in taken)]
-               if all(place + words <= start or start + size <= place for start, size in taken))
-
-
-def _with_maps(schedule):
-    """The schedule with the addresses of the activation maps.
-
-    A convolution reads three rows at a time, so one that computes all of its outputs at once may
-    write its map over the one it reads, ``SLIDE`` rows lower: when it writes a row, it doesn't need
-    the row there any more. So the largest maps take hardly more than the place of one instead of
-    two. The others, which are at most half as large, lie beside each other in it.
-    """
-    pixels, layers = schedule.lanes.pixels, schedule.layers
-    convs = [next(passes) for _, passes in groupby(schedule.one_frame, lambda layer: layer.name)]
-    needed = {layer.name: layer.x_groups * pixels * layer.row_words for layer in convs}
-    written = {layer.name: needed[after.name] for layer, after in zip(convs, convs[1:])}
-    written[convs[-1].name] = needed[convs[-1].name]
-    largest = max(written.values())
-    large = [layer for layer in convs if not layer.from_image and needed[layer.name] == largest]
-    sliding = [layer for layer in large if layer.final]
-    rise = SLIDE * sum(layer.row_words for layer in sliding)
-    # The strided one may be in passes: the map that it writes is half as large.
-    zone = largest + max(rise, 0 if sliding and sliding[-1].stride == 2 else largest // 2)
-    slide = zone < 2 * largest and all(layer.stride == 2 or layer.final for layer in large)
-    if not slide:
-        zone, sliding = 2 * largest, []
-    names = {layer.name for layer in sliding}
-
-    # Maps that late layers read wait at the bottom, below all that the first layers of the next
-    # round's first frame need; and that frame's, for the second frame, above what it needs. There
-    # the memory is divided into maps of one size: two are read and two written in turn.
-    halving = next(layer.name for layer in convs if layer.pool) if schedule.frames > 1 else None
-    early = [layer.name for layer in convs if not layer.late]
-    before, kept = early[-2:] if schedule.late else (None, None)
-    bottom = schedule.frames * written[kept] if kept else 0
-    above = -(-zone // written[halving]) * written[halving] if halving else 0
-    # The first frame's halving convolution writes there, so it needs no rows to slide.
-    first_rise = bottom + rise - sum(SLIDE * layer.row_words for layer in sliding
-                                     if kept and layer.name == halving)
-
-    # Of each frame, and of the late one with its number: where the map is that its convolution
-    # reads, and the one that it writes.
-    placed, write = [], {}
-    read = {(True, frame): (frame * written[kept], written[kept])
-            for frame in range(schedule.frames) if kept}
-    for layer in layers:
-        key = layer.late, layer.frame
-        if layer.first_output == 0:
-            words, taken = written[layer.name], [*read.values(), *write.values()]
-            if layer.name == kept:
-                target = layer.frame * words
-            elif layer.from_image and slide:
-                target = rise if layer.frame else first_rise
-            elif layer.name == halving and not layer.frame:
-                target = _first_fit(words, [*taken, (0, above)])
-            elif layer.name in names:
-                target = read[key][0] - SLIDE * layer.row_words
-            elif layer.name == before:
-                target = _first_fit(words, [*taken, (0, bottom)])
-            else:
-                target = _first_fit(words, taken)
-            write[key] = target, words
-        placed.append(replace(layer, source=0 if layer.from_image else read[key][0],
-                              target=write[key][0]))
-        if layer.final:
-            read[key] = write.pop(key)
-            if layer.last:
-                del read[key]
-    depth = max(layer.target + written[layer.name] for layer in placed)
-    return replace(schedule, layers=tuple(placed), map_depth=depth)
-
-
-def _gaps(schedule):
-    """Layers with the smallest gaps at which none reads a word before it's written."""
-    layers, left = _round(schedule, {}, {})
-    if not schedule.late:       # nothing of a round matters to the next one
-        return layers
-    # What's left of a round counts from its end, and the first layers of the next one's frames are
-    # long enough that its end doesn't depend on it: the second time all is as before.
-    for _ in range(4):
-        before = layers
-        layers, left = _round(schedule, *left)
-        if layers == before:
-            return layers
-    raise AssertionError("gaps that change from round to round")
-
-
-def _round(schedule, producers, pooled):
-    """``(layers, (producers, pooled))`` with their gaps after a round that left those: of each
-    frame start and layer of the last pass, and when the pooled residual map is complete, in cycles
-    from the end of that round."""
-    lanes = schedule.lanes
-    # From the cycle of a result's last step to that of its first word, and to its last's write.
-    first_word, written = ARRAY_DELAY + emit_latency(schedule), drain_cycles(schedule)
-    producers = {(True, frame): what for (_, frame), what in producers.items()}
-    pooled, layers, end = dict(pooled), [], 0
-    for index, layer in enumerate(schedule.layers):
-        key = layer.late, layer.frame
-        # The first results come when the words of the layer before (of the round before) are out.
-        spacing = schedule.layers[index - 1].bubbles + layer.steps - layer.bubbles
-        start = end + max(MIN_GAP, lanes.groups - spacing)
-        result = layer.steps - layer.bubbles - 1 + first_word     # of the first pixels, from start
-        if layer.first_output == 0 and not layer.from_image and key in producers:
-            begin, before = producers[key]
-            row_steps, before_row_steps = layer.cycles // layer.rows, before.cycles // before.rows
-            for row in range(layer.rows):
-                lowest = min(row * layer.stride + 1, before.rows - 1)
-                ready = begin + (lowest + 1) * before_row_steps - 1 + written + 1 - ADDRESS_DELAY
-                start = max(start, ready - row * row_steps)
-        if pooled and (layer.pool or not layer.first_conv):
-            # The first residual read is in the cycle after the last pooled word's write.
-            reads = result + (0 if layer.pool else RESIDUAL_READ_DELAY)
-            start = max(start, max(pooled.values()) - reads)
-        if layer.pool:
-            pooled[layer.frame] = start + result + pool_cycles(layer, lanes)
-        layers.append(replace(layer, gap=start - end))
-        end = start + layer.cycles
-        producers[key] = start, layer
-    return tuple(layers), (
-        {key: (begin - end, layer) for key, (begin, layer) in producers.items() if not key[0]},
-        {frame: cycle - end for frame, cycle in pooled.items()})
+    return with_gaps(with_maps(schedule))

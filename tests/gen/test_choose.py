@@ -19,7 +19,8 @@ from gen.estimate import PlanTooLarge, check_fit, estimate_resources
 from gen.network import Network
 from gen.package import Package
 from gen.plan import Plan, PlanError
-from gen.schedule import check_lanes, in_rounds, make_schedule, scoring_cycles
+from gen.schedule import check_lanes, in_rounds, make_schedule
+from gen.timing import scoring_cycles
 from hw.schedule import Lanes
 
 

@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
+from gen.addresses import SLIDE
 from gen.network import Network
-from gen.schedule import SLIDE, check_lanes, in_passes, in_rounds, make_schedule
+from gen.schedule import check_lanes, in_passes, in_rounds, make_schedule
 from hw.issue import ADDRESS_DELAY, ARRAY_DELAY, MIN_GAP
 from hw.pool import pool_cycles
 from hw.results import CODES_DELAY, RESIDUAL_READ_DELAY, emit_latency
