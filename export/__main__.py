@@ -114,6 +114,9 @@ def _parser():
                             "(%(default)s)")
     p.add_argument("--floats", action="store_true",
                    help="floating-point activations, for comparison; can't be packed")
+    p.add_argument("--compile", action="store_true",
+                   help="compile what lies between the convolutions: faster after a minute, needs "
+                        "a C++ compiler")
     p.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(%(default)s)")
     p.add_argument("--threads", type=count, help="CPU threads of a process (PyTorch's choice)")
 
@@ -225,7 +228,7 @@ def _train(options):
                       res_frac=options.res_frac)
     images, test = load(options.data, options.side)
     state = train(network, recipe, images, test, options.out, options.device, options.resume,
-                  options.stop_after, options.start_from, options.teacher,
+                  options.stop_after, options.start_from, options.teacher, options.compile,
                   lambda line: print(line, flush=True))
     if state and not state["finished"]:
         print("not finished; go on with the same command and --resume")

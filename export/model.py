@@ -17,6 +17,8 @@ from torch.nn import functional as F
 
 from gen.network import PIXEL_ZERO, POOL_MULTIPLIER, POOL_SHIFT
 
+from .passes import EAGER, Add, Clip
+
 __all__ = ["WRN", "calibrate", "centred", "filter_means"]
 
 
@@ -31,26 +33,6 @@ class Round(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         return grad
-
-
-class Clip(torch.autograd.Function):
-    """``x * scale`` limited to [low, high] and rounded, halves up; the gradient passes where it
-    lies inside.
-
-    One function instead of three, since it's memory that limits: ``x`` alone is kept.
-    """
-
-    @staticmethod
-    def forward(ctx, x, low, high, scale=1.0):
-        ctx.save_for_backward(x)
-        ctx.scale, ctx.limits = scale, (low / scale, high / scale)
-        return torch.add(x.new_tensor(0.5), x, alpha=scale).clamp_(low, high + 0.5).floor_()
-
-    @staticmethod
-    def backward(ctx, grad):
-        x, = ctx.saved_tensors
-        grad = torch.ops.aten.hardtanh_backward(grad, x, *ctx.limits)
-        return grad if ctx.scale == 1 else grad.mul_(ctx.scale), None, None, None
 
 
 def filter_means(latent):
@@ -122,6 +104,8 @@ class WRN(nn.Module):
     -------
     rounding : bool
         False trains without rounding (limits and saturation stay). Evaluation always rounds.
+    passes : export.passes.Passes
+        What does the work between convolutions, compiled or not.
     log_scale : parameter
         Logarithm of what a score, averaged over the pixels, is multiplied by to make a logit
         (the paper's 1/temperature). It never changes the first maximum.
@@ -134,6 +118,7 @@ class WRN(nn.Module):
                                     for name, shape in network.weight_shapes.items()})
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 8)))
         self.rounding = True
+        self.passes = EAGER
 
     def weights(self):
         """±1 as int8 arrays by layer name, as in :class:`gen.package.Package`."""
@@ -192,7 +177,12 @@ class WRN(nn.Module):
         def clip(x, low, high, scale=1.0):
             if not rounding:
                 return F.hardtanh(x * scale, low, high)
-            return Clip.apply(x, low, high, scale)
+            return Clip.apply(x, low, high, scale, self.passes)
+
+        def add(r, branch):
+            if not rounding:
+                return F.hardtanh(r + branch, -limit, limit - 1)
+            return Add.apply(r, branch, -limit, limit - 1, self.passes)
 
         def activate(name, r, e):
             u = clip(r, low, high, 2.0 ** -e)
@@ -210,12 +200,12 @@ class WRN(nn.Module):
         for block, (first, second) in enumerate(zip(convs, convs)):
             u = clip(conv(first, u), low, high)
             tap(first.name, u, torch.uint8, net.zero)
-            branch = whole(conv(second, u))
+            branch = conv(second, u)
             if first.stride == 2:
                 sums = F.avg_pool2d(r.to(torch.float32), 3, 2, 1, divisor_override=1)
                 r = whole(sums * (POOL_MULTIPLIER / 2 ** POOL_SHIFT)).to(r.dtype)
                 r = F.pad(r, (0, 0, 0, 0, 0, second.cout - first.cin))
-            r = F.hardtanh(r + branch, -limit, limit - 1)
+            r = add(r, branch)
             tap(second.name, r)
             u = activate(second.name, r, net.entries[block + 1])
         gap = u.sum((2, 3), dtype=torch.float32)

@@ -27,6 +27,7 @@ from .data import augment, check_images, shrink
 from .distil import Teacher, distillation_loss
 from .model import calibrate, centred, filter_means
 from .paper import OURS, Variant, model_as
+from .passes import compiled
 from .paths import check_out
 
 __all__ = ["Recipe", "TrainError", "accuracy", "finished", "keep", "restore", "restore_ours",
@@ -375,7 +376,7 @@ def _normalise(model):
 
 
 def train(network, recipe, images, test, out, device="cpu", resume=False, stop_after=None,
-          start=None, teachers=(), log=print):
+          start=None, teachers=(), fused=False, log=print):
     """Train and leave a checkpoint at ``out``, written after every epoch.
 
     Parameters
@@ -399,6 +400,8 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
     teachers : sequence of path
         Checkpoints of nets whose predictions have the share ``recipe.distil`` of the loss. They see
         the images that the network sees, at their full size. ``resume`` needs them again.
+    fused : bool
+        Compile what the hardware's net does between convolutions (:func:`export.passes.compiled`).
     log : callable
         Takes one line per epoch.
 
@@ -462,6 +465,8 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
     elif start is not None:
         model.load_state_dict(weights)
         _blur(model, recipe.noise)
+    if fused and recipe.variant.ours:
+        model.passes = compiled()
     parallel = model
     if processes.size > 1:
         parallel = torch.nn.parallel.DistributedDataParallel(model)

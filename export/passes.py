@@ -1,0 +1,100 @@
+"""What a layer does to every element of its map, forward and backward.
+
+A narrow network spends as long on these as on its convolutions, since memory limits them: PyTorch
+goes through the map once for each operation. :func:`compiled` makes one pass of each function.
+"""
+
+import os
+import shutil
+from collections import namedtuple
+
+import torch
+
+__all__ = ["EAGER", "Add", "Clip", "CompileError", "Passes", "compiled"]
+
+Passes = namedtuple("Passes", "clip clip_grad add add_grad")
+
+
+class CompileError(ValueError):
+    """PyTorch can't compile here; the message is one sentence for the user."""
+
+
+def _clip(x, low, high, scale):
+    return torch.add(x.new_tensor(0.5), x, alpha=scale).clamp_(low, high + 0.5).floor_()
+
+
+def _clip_grad(grad, x, low, high, scale):
+    grad = torch.ops.aten.hardtanh_backward(grad, x, low / scale, high / scale)
+    return grad if scale == 1 else grad.mul_(scale)
+
+
+def _add(r, branch, low, high):
+    return (r + branch.add(0.5).floor_()).clamp_(low, high)
+
+
+def _add_grad(grad, out, low, high):
+    return torch.ops.aten.hardtanh_backward(grad, out, low, high)
+
+
+VARIANTS = 64
+EAGER = Passes(_clip, _clip_grad, _add, _add_grad)
+
+
+class Clip(torch.autograd.Function):
+    """``x * scale`` limited to [low, high] and rounded, halves up; the gradient passes where it
+    lies inside. ``x`` alone is kept for it."""
+
+    @staticmethod
+    def forward(ctx, x, low, high, scale, passes):
+        ctx.save_for_backward(x)
+        ctx.numbers, ctx.passes = (low, high, scale), passes
+        return passes.clip(x, low, high, scale)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, = ctx.saved_tensors
+        return ctx.passes.clip_grad(grad, x, *ctx.numbers), None, None, None, None
+
+
+class Add(torch.autograd.Function):
+    """``r``, integers, and the nearest ones of ``branch``, halves up, limited to [low, high]; the
+    gradient passes to both where the sum lies inside. That's where the result does, which is kept
+    for the next layer anyway."""
+
+    @staticmethod
+    def forward(ctx, r, branch, low, high, passes):
+        out = passes.add(r, branch, low, high)
+        ctx.save_for_backward(out)
+        ctx.numbers, ctx.passes = (low, high), passes
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):
+        out, = ctx.saved_tensors
+        grad = ctx.passes.add_grad(grad, out, *ctx.numbers)
+        return grad, grad, None, None, None
+
+
+def compiled():
+    """:class:`Passes` that PyTorch compiles, each when it's first called; a C++ compiler is needed.
+
+    Integers are the same, gradients and bfloat16 up to what rounding between the operations costs.
+
+    Raises
+    ------
+    CompileError
+        Found out by compiling one of them.
+    """
+    compiler = os.environ.get("CXX", "g++")
+    if not shutil.which(compiler):
+        raise CompileError(f"Compiling needs a C++ compiler, and there's no {compiler} here; "
+                           f"install it, or leave --compile out")
+    # Sizes may change; for other limits, scales and types each is compiled anew.
+    passes = Passes(*(torch.compile(each, dynamic=True, recompile_limit=VARIANTS)
+                      for each in EAGER))
+    try:
+        passes.add(torch.zeros(2, 4, 4, 4), torch.ones(2, 4, 4, 4), -1.0, 1.0)
+    except Exception as error:  # of the compiler behind PyTorch, of many kinds
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CompileError(f"PyTorch can't compile here ({why}); leave --compile out") from None
+    return passes

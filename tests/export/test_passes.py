@@ -1,0 +1,87 @@
+"""What lies between convolutions, by one PyTorch operation after the other and compiled."""
+
+import math
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch.nn import functional as F  # noqa: E402
+
+from export.passes import EAGER, Add, Clip  # noqa: E402
+from export.train import restore  # noqa: E402
+from tests.export.test_train import ROOT, assert_same, data, one_thread, train  # noqa: E402, F401
+
+compiler = pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")),
+                              reason="no C++ compiler")
+
+
+def halves(*shape):
+    """Multiples of a half that reach beyond every limit used here, so ties and limits are hit."""
+    torch.manual_seed(2)
+    return torch.randint(-60, 60, shape) / 2
+
+
+def nearest(x):
+    """Halves up, one number at a time."""
+    return torch.tensor([math.floor(each + 0.5) for each in x.flatten().tolist()],
+                        dtype=x.dtype).view_as(x)
+
+
+def test_clipping_rounds_halves_up_between_its_limits():
+    x = halves(3, 4, 5, 5).requires_grad_()
+    got = Clip.apply(x, -2, 13, 0.5, EAGER)
+    exact = x.detach() * 0.5
+    assert torch.equal(got, nearest(exact).clamp(-2, 13))
+    got.backward(torch.full_like(x, 3.0))
+    assert torch.equal(x.grad, torch.where((exact > -2) & (exact < 13), 1.5, 0.0))
+
+
+def test_a_sum_rounds_the_branch_alone_and_saturates():
+    r, branch = nearest(halves(3, 4, 5, 5)).requires_grad_(), halves(3, 4, 5, 5).requires_grad_()
+    got = Add.apply(r, branch, -20, 19, EAGER)
+    whole = r.detach() + nearest(branch.detach())
+    assert torch.equal(got, whole.clamp(-20, 19)) and (whole > 19).any() and (whole < -20).any()
+    wanted = torch.arange(r.numel(), dtype=torch.float32).view_as(r)
+    got.backward(wanted)
+    assert torch.equal(r.grad, F.hardtanh(whole.requires_grad_(), -20, 19).grad_fn(wanted))
+    assert torch.equal(branch.grad, r.grad)
+
+
+def test_branches_in_bfloat16_join_a_residual_in_float32():
+    """As under autocast with more than 8 bits of residual."""
+    r = torch.tensor([1000.0, -3.0]).requires_grad_()
+    branch = torch.tensor([2.5, -2.5], dtype=torch.bfloat16).requires_grad_()
+    got = Add.apply(r, branch, -2048, 2047, EAGER)
+    assert got.dtype == torch.float32 and got.tolist() == [1003, -5]
+    got.sum().backward()
+    assert branch.grad.dtype == torch.bfloat16 and branch.grad.tolist() == [1, 1]
+
+
+@compiler
+def test_a_compiled_run_is_the_other_one(data, tmp_path):  # noqa: F811
+    """In float32 to the bit: latents, optimiser and accuracy."""
+    runs = [tmp_path / "one.pt", tmp_path / "other.pt"]
+    for run, more in zip(runs, ([], ["--compile"])):
+        assert train(data, run, "--epochs", 2, *more) == 0
+    one, other = map(restore, runs)
+    assert_same(one, other)
+    assert [e["test"] for e in one["history"]] == [e["test"] for e in other["history"]]
+
+
+@pytest.mark.parametrize("cxx, told", [
+    ("nonesuch", "Compiling needs a C++ compiler, and there's no nonesuch here; install it, or"),
+    ("false", "PyTorch can't compile here (")])
+def test_where_nothing_can_be_compiled_a_sentence_says_so(data, tmp_path, cxx, told):  # noqa: F811
+    out = tmp_path / "run.pt"
+    done = subprocess.run(
+        [sys.executable, "-m", "export", "train", "--data", str(data), "--out", str(out),
+         "--depth", "8", "--batch", "10", "--epochs", "1", "--threads", "1", "--compile"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "CXX": cxx, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")})
+    assert done.returncode == 2 and told in done.stderr, done.stderr
+    assert done.stderr.count("\n") == 1 and not out.exists()
