@@ -214,7 +214,7 @@ class WRN(nn.Module):
 
 
 @torch.no_grad()
-def calibrate(network, images, act_rms=3.0, branch=0.5, res_rms=64.0, seed=0):
+def calibrate(network, images, act_rms=3.0, branch=0.5, residual=2.0, seed=0):
     """``network`` with shifts that fit its number formats.
 
     Goes through the network with random weights, layer by layer, and takes for each shift the
@@ -229,8 +229,9 @@ def calibrate(network, images, act_rms=3.0, branch=0.5, res_rms=64.0, seed=0):
         further bit.
     branch : float
         What a block adds, relative to its residual.
-    res_rms : float
-        Of the residual after the stem; the limit is ``2**(res_bits - 1)``.
+    residual : float
+        Root mean square of the residual after the stem as a real number, not in codes: behind the
+        last block it's three times that, and should stay far from the limit in any format.
     """
     generator = torch.Generator().manual_seed(seed)
     signs = {name: torch.randint(0, 2, shape, generator=generator).mul(2).sub(1).float()
@@ -248,7 +249,8 @@ def calibrate(network, images, act_rms=3.0, branch=0.5, res_rms=64.0, seed=0):
         return F.conv2d(x, signs[layer.name], stride=layer.stride, padding=1)
 
     convs = iter(network.convs)
-    r = fit(conv(next(convs), images.float() - PIXEL_ZERO), res_rms, shifts)
+    r = fit(conv(next(convs), images.float() - PIXEL_ZERO), residual * 2.0 ** network.res_frac,
+            shifts)
     for first, second in zip(convs, convs):
         u = fit(r, act_rms, entries).clamp(low, high)
         u = fit(conv(first, u), act_rms, shifts).clamp(low, high)

@@ -51,7 +51,7 @@ def test_every_layer_is_the_golden_one(depth, width, side, bits, frac, res, fitt
     net = Network(depth, width, side=side, act_bits=bits, act_frac=frac, res_bits=res)
     images = pictures(6, side)
     if fitted:
-        net = calibrate(net, torch.from_numpy(images), res_rms=2 ** (res - 6))
+        net = calibrate(net, torch.from_numpy(images), residual=2.0 ** (res - 6 - net.res_frac))
     golden = assert_equal(Package.random(net, seed=depth + bits), images)
     if fitted:  # otherwise equality might be that of zeros
         codes = np.concatenate([golden.maps[c.name].ravel() for c in net.convs
@@ -71,8 +71,8 @@ def test_odd_shifts_are_the_golden_ones():
 def test_bfloat16_is_exact_beside_the_convolutions(bits, res):
     """Training under autocast: activations follow from residuals as the integers of README say."""
     images = torch.from_numpy(pictures(6, 16))
-    net = calibrate(Network(8, side=16, act_bits=bits, act_frac=bits - 3, res_bits=res), images,
-                    res_rms=2 ** (res - 3))
+    net = Network(8, side=16, act_bits=bits, act_frac=bits - 3, res_bits=res)
+    net = calibrate(net, images, residual=2.0 ** (res - 3 - net.res_frac))
     model, maps = model_of(Package.random(net, seed=2)).train(), {}
     with torch.autocast("cpu", torch.bfloat16):
         model(images, maps)
@@ -86,6 +86,19 @@ def test_bfloat16_is_exact_beside_the_convolutions(bits, res):
     assert (large % 2).any(), "large residuals to the last bit"
     last = list(maps)[-2]
     assert np.array_equal(maps["gap"], (maps[last].astype(int) - net.zero).sum((2, 3)))
+
+
+@pytest.mark.parametrize("bits, frac", [(6, 0), (8, 1), (8, 2), (12, 5), (16, 9)])
+def test_residuals_of_every_format_stay_off_their_limits(bits, frac):
+    """A saturated residual has no gradient; in 8 bits half of them were."""
+    images = torch.from_numpy(pictures(6, 16))
+    net = calibrate(Network(20, side=16, act_frac=1, res_bits=bits, res_frac=frac), images)
+    _, maps = model_of(Package.random(net, seed=4)).run(images, taps=True)
+    residuals = [maps[conv.name] for conv in net.convs if conv.kind != "first"]
+    limit = 2 ** (bits - 1)
+    saturated = [np.mean((each == -limit) | (each == limit - 1)) for each in residuals]
+    assert max(saturated) < 0.002
+    assert 1 < np.sqrt(np.mean(np.square(residuals[0] / 2 ** frac))) < 4
 
 
 def test_a_trained_model_is_the_golden_one():
