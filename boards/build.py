@@ -14,14 +14,13 @@ from gen.steps import Quiet, Steps
 from . import flow
 from .flash import WeightBoot, flash_file
 from .identity import identity_of
-from .options import add_build_and_board
+from .options import add_build_and_board, board_of
 from .pll import Pll
 from .protocol import BAUD
 from .record import record
 from .shell import Shell, Top
 from .tools import FlowError, TooLarge, versions
 from .uart import Uart
-from .ulx3s import Board
 from .weights import weight_source
 
 __all__ = ["BuildError", "build", "design", "gateware", "main"]
@@ -154,7 +153,7 @@ def main(arguments=None):
 
 
 def _build(parser, options):
-    board = Board.named(options.board)
+    board = board_of(options)
     try:
         measured, _ = build(options.build, board, mhz=options.mhz, baud=options.baud,
                             seeds=options.seed, out=options.out, steps=Steps())

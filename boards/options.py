@@ -1,12 +1,22 @@
 """Options that the boards' command lines share."""
 
-from .ulx3s import BOARDS
+from gen import report
 
-__all__ = ["add_build_and_board"]
+from .ulx3s import BOARDS, Board
+
+__all__ = ["add_build_and_board", "board_of"]
 
 
 def add_build_and_board(parser, build):
-    """``--build``, with the help text ``build``, and ``--board``."""
+    """``--build``, with the help text ``build``, and ``--board``, for :func:`board_of`."""
     parser.add_argument("--build", metavar="DIR", required=True, help=build)
-    parser.add_argument("--board", default="ulx3s", metavar="NAME",
-                        help=f"one of {', '.join(BOARDS)} (default: %(default)s)")
+    parser.add_argument("--board", metavar="NAME",
+                        help=f"one of {', '.join(BOARDS)} (default: the one that the build is for)")
+
+
+def board_of(options):
+    """The :class:`~boards.ulx3s.Board` that a command line names, else that of its build folder."""
+    made = report.earlier(options.build)
+    if options.board is None and made:
+        return Board.of_report(made)
+    return Board.named(options.board or "ulx3s")     # whoever reads the folder says what's amiss

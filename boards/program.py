@@ -12,8 +12,7 @@ from gen.cli import command_line, fail
 from gen.layout import STREAM
 
 from .flash import FLASH_OFFSET, FLASH_WEIGHTS
-from .options import add_build_and_board
-from .ulx3s import Board
+from .options import add_build_and_board, board_of
 
 __all__ = ["command", "main"]
 
@@ -88,7 +87,7 @@ def main(arguments=None):
 
 
 def _program(parser, options):
-    for words in commands(options, Board.named(options.board)):
+    for words in commands(options, board_of(options)):
         print(shlex.join(words), flush=True)
         if options.dry_run:
             continue

@@ -22,9 +22,8 @@ from . import flow
 from .build import design, gateware
 from .contents import SwapError, block_rams, swapped
 from .flash import flash_file
-from .options import add_build_and_board
+from .options import add_build_and_board, board_of
 from .tools import FlowError
-from .ulx3s import Board
 
 __all__ = ["main", "swap"]
 
@@ -131,7 +130,7 @@ def main(arguments=None):
 
 
 def _swap(options):
-    board = Board.named(options.board)
+    board = board_of(options)
     made = swap(options.build, options.routed, board, Steps(3))
     print(f"{made['fmax_mhz']['measured']:g} MHz, as routed; "
           f"{Path(options.build) / board.name / 'top.bit'}")

@@ -14,9 +14,8 @@ from gen.cli import command_line
 from gen.plan import Plan
 
 from .netlist import OPEN, read_top, users_of_nets
-from .options import add_build_and_board
+from .options import add_build_and_board, board_of
 from .place_route import CELLS
-from .ulx3s import Board
 
 __all__ = ["main", "unit_sites"]
 
@@ -63,7 +62,7 @@ def unit_sites(module, depth):
 
 
 def _tell(options):
-    plan, board = Plan.load(options.build), Board.named(options.board)
+    plan, board = Plan.load(options.build), board_of(options)
     sites = unit_sites(read_top(Path(options.build) / board.name / "top.json"), options.depth)
     total = {kind: sum(each[kind] for each in sites.values()) for kind in CELLS}
     rows = sorted(sites.items(), key=lambda row: row[1]["comb"], reverse=True)

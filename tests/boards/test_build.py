@@ -67,6 +67,15 @@ def test_a_bitstream_and_its_measures_are_written(folder, tools, capsys):
     assert "104.57 MHz reached of 100 asked for; 500 of 24288 LUT sites" in said[6]
 
 
+def test_the_board_is_the_builds_where_none_is_named(folder, tools, capsys):
+    assert main(["--build", str(folder)]) == 0
+    assert (folder / "ulx3s-25f" / "top.bit").exists()
+    assert main(["--build", str(folder), "--board", "ulx3s"]) == 2
+    assert "the plan is for the LFE5U-25F, not the LFE5U-85F" in capsys.readouterr().err
+    assert main(["--build", str(folder), "--board", "icestick"]) == 2
+    assert "Board must be one of ulx3s, ulx3s-45f" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(not shutil.which("git"), reason="git isn't installed")
 def test_a_report_names_the_commit_that_it_was_made_with(tmp_path, monkeypatch):
     def git(*words):
