@@ -16,6 +16,8 @@ NAMED = $(filter command environment,$(origin WIDTH) $(origin DEPTH))
 IS_NAMED = $(if $(NAMED),@grep -qF '"network": "wrn-$(DEPTH)-$(WIDTH)"' $(BUILD)/plan.json || { \
       echo "$(BUILD) holds another network than wrn-$(DEPTH)-$(WIDTH): take another BUILD=" \
            "or replace it with make gen" >&2; exit 2; })
+# By default the board is the one that the folder is for.
+ON = $(if $(filter command environment,$(origin BOARD)),--board $(BOARD))
 export PYTHONHASHSEED := 0
 
 .PHONY: help venv venv-train gen sim bitstream program test test-slow lint clean
@@ -53,10 +55,10 @@ sim: .venv/ready $(BUILD)/plan.json ## real images through the simulated hardwar
 
 bitstream: .venv/ready $(BUILD)/plan.json ## bitstream for BOARD with measured speed and resources
 	$(IS_NAMED)
-	$(PYTHON) -m boards.build --build $(BUILD) --board $(BOARD) --seed $(SEED) $(if $(MHZ),--mhz $(MHZ))
+	$(PYTHON) -m boards.build --build $(BUILD) $(ON) --seed $(SEED) $(if $(MHZ),--mhz $(MHZ))
 
 program: .venv/ready ## load the bitstream into the board
-	$(PYTHON) -m boards.program --build $(BUILD) --board $(BOARD)
+	$(PYTHON) -m boards.program --build $(BUILD) $(ON)
 
 test: .venv/ready-train ## the whole test suite
 	$(PYTHON) -m pytest -m 'not slow' -n auto --dist loadfile

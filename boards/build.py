@@ -12,7 +12,7 @@ from gen.plan import Plan
 from gen.steps import Quiet, Steps
 
 from . import flow
-from .flash import WeightBoot, flash_file
+from .flash import FLASH_WEIGHTS, WeightBoot, flash_file
 from .identity import identity_of
 from .options import add_build_and_board, board_of
 from .pll import Pll
@@ -23,7 +23,7 @@ from .tools import FlowError, TooLarge, versions
 from .uart import Uart
 from .weights import weight_source
 
-__all__ = ["BuildError", "build", "design", "gateware", "main"]
+__all__ = ["BuildError", "build", "design", "gateware", "main", "told_beside"]
 
 
 class BuildError(ValueError):
@@ -78,6 +78,12 @@ def gateware(plan, top, platform):
     return flow.prepared(platform, top, int(plan.digest[:8], 16))
 
 
+def told_beside(folder, out):
+    """Files that belong to the bitstream in ``out`` of the build folder ``folder``: its report and
+    streamed weights."""
+    return folder / report.NAME, out / FLASH_WEIGHTS
+
+
 def build(folder, board, *, mhz=None, baud=BAUD, seeds=(1,), out=None, steps=None):
     """Make a bitstream for the build folder ``folder`` and write what it measured to its report.
 
@@ -106,6 +112,7 @@ def build(folder, board, *, mhz=None, baud=BAUD, seeds=(1,), out=None, steps=Non
     steps.total = 1 + flow.step_count(plan.lanes.count, seeds)
     with steps("gateware"):
         products = gateware(plan, top, platform)
+    flow.set_aside(out, *told_beside(folder, out))
     flash_file(plan, out)
     measured = flow.run(products, out, top.pll.output_mhz, steps, plan.lanes.count, plan.device,
                         seeds)

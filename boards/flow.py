@@ -134,18 +134,23 @@ def run(plan, folder, mhz, step=QUIET, lanes=0, device=None, seeds=(1,)):
     return measured
 
 
-def set_aside(folder):
+def set_aside(folder, *beside):
     """Clear the way for another bitstream in ``folder``. One that's there, perhaps the work of an
-    hour, goes to its ``previous`` with the files that belong to it."""
-    previous, files = folder / PREVIOUS, [folder / name for name in RESULTS]
+    hour, goes to its ``previous`` with what was routed for it, and copies of the files ``beside``
+    that tell about it, where they exist."""
+    previous = folder / PREVIOUS
     if (folder / "top.bit").exists():
-        shutil.rmtree(previous, ignore_errors=True)
-        previous.mkdir()
-        for file in files:
+        previous.mkdir(exist_ok=True)
+        for file in beside:
+            (previous / file.name).unlink(missing_ok=True)
             if file.exists():
-                file.replace(previous / file.name)
-    for file in files:
-        file.unlink(missing_ok=True)
+                shutil.copy2(file, previous)
+        for name in reversed(RESULTS):    # the bitstream last: until then all are a build's still
+            (previous / name).unlink(missing_ok=True)
+            if (folder / name).exists():
+                (folder / name).replace(previous / name)
+    for name in RESULTS:
+        (folder / name).unlink(missing_ok=True)
 
 
 def pack(plan, folder, step=QUIET):

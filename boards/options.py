@@ -19,4 +19,5 @@ def board_of(options):
     made = report.earlier(options.build)
     if options.board is None and made:
         return Board.of_report(made)
-    return Board.named(options.board or "ulx3s")     # whoever reads the folder says what's amiss
+    # Without a report there's no build, as the caller says.
+    return Board.named("ulx3s" if options.board is None else options.board)

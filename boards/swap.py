@@ -19,7 +19,7 @@ from gen.plan import Plan
 from gen.steps import Quiet, Steps
 
 from . import flow
-from .build import design, gateware
+from .build import design, gateware, told_beside
 from .contents import SwapError, block_rams, swapped
 from .flash import flash_file
 from .options import add_build_and_board, board_of
@@ -64,6 +64,9 @@ def swap(folder, routed, board, steps=None):
     gen.plan.PlanError, gen.report.ReportError, .build.BuildError, SwapError, FlowError
     """
     folder, routed, steps = Path(folder), Path(routed), steps or Quiet()
+    if folder.resolve() == routed.resolve():
+        raise SwapError(f"{routed} has its own weights already: --build must be another folder "
+                        f"than --from")
     new, old = Plan.load(folder), Plan.load(routed)
     source, out = routed / board.name, folder / board.name
     measured = report.read(routed)
@@ -96,7 +99,7 @@ def swap(folder, routed, board, steps=None):
                          for top, name in zip(tops, ("old", "new")))
         config = swapped(config, before, after)
     out.mkdir(parents=True, exist_ok=True)
-    flow.set_aside(out)
+    flow.set_aside(out, *told_beside(folder, out))
     products[1].extract(out)
     flash_file(new, out)
     (out / "top.config").write_text(config)

@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+from .device import DEVICES
 from .estimate import estimate_resources
 
-__all__ = ["RESOURCES", "ReportError", "earlier", "measure", "read", "with_measured", "write"]
+__all__ = ["NAME", "RESOURCES", "ReportError", "earlier", "measure", "read", "with_measured",
+           "write"]
 
+NAME = "report.json"
 RESOURCES = ("comb", "ff", "ebr", "dsp")
 PAIRS = ("cycles_per_frame", "fmax_mhz", "fps", "latency_us", "lane_busy")  # beside the resources
 
@@ -41,7 +44,7 @@ def new_report(plan):
 def read(folder):
     """The report of a build folder; raises :class:`ReportError` where there's none, or a damaged
     one."""
-    path = Path(folder) / "report.json"
+    path = Path(folder) / NAME
     try:
         report = json.loads(path.read_text())
         if not _is_report(report):
@@ -56,9 +59,11 @@ def _is_report(fields):
     try:
         pairs = [*(fields[name] for name in PAIRS),
                  *(fields["resources"][name] for name in RESOURCES)]
+        made = fields["provenance"].get("bitstream", {"board": "none"})
         return (all({"estimate", "measured"} <= set(pair) for pair in pairs)
-                and isinstance(fields["provenance"], dict) and "streamed_bits" in fields)
-    except (KeyError, TypeError):
+                and isinstance(made["board"], str) and fields["device"] in DEVICES
+                and "streamed_bits" in fields)
+    except (KeyError, TypeError, AttributeError):
         return False
 
 
@@ -83,9 +88,9 @@ def with_measured(report, before):
 
 def write(folder, report):
     """Replace the report of a build folder in one step."""
-    partial = Path(folder) / "report.json.partial"
+    partial = Path(folder) / f"{NAME}.partial"
     partial.write_text(json.dumps(report, indent=2) + "\n")
-    partial.replace(Path(folder) / "report.json")
+    partial.replace(Path(folder) / NAME)
 
 
 def measure(folder, *, cycles_per_frame=None, latency_cycles=None, fmax_mhz=None,

@@ -72,8 +72,24 @@ def test_the_board_is_the_builds_where_none_is_named(folder, tools, capsys):
     assert (folder / "ulx3s-25f" / "top.bit").exists()
     assert main(["--build", str(folder), "--board", "ulx3s"]) == 2
     assert "the plan is for the LFE5U-25F, not the LFE5U-85F" in capsys.readouterr().err
-    assert main(["--build", str(folder), "--board", "icestick"]) == 2
-    assert "Board must be one of ulx3s, ulx3s-45f" in capsys.readouterr().err
+    for name in ("icestick", ""):
+        assert main(["--build", str(folder), "--board", name]) == 2
+        error = capsys.readouterr().err
+        assert "Board must be one of ulx3s, ulx3s-45f, " in error and f"not {name!r}" in error
+
+
+@pytest.mark.parametrize("damage", [
+    lambda fields: fields.pop("device"), lambda fields: fields.update(device="9f"),
+    lambda fields: fields["provenance"].update(bitstream="none"),
+    lambda fields: fields["provenance"].update(bitstream={"seed": 1}),
+    lambda fields: fields.update(provenance=None)])
+def test_a_damaged_report_is_one_sentence(folder, tools, capsys, damage):
+    fields = report.read(folder)
+    damage(fields)
+    report.write(folder, fields)
+    assert main(["--build", str(folder), "--board", "ulx3s-25f"]) == 2
+    error = capsys.readouterr().err
+    assert "report.json can't be read" in error and error.count("\n") == 1
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="git isn't installed")
@@ -115,11 +131,16 @@ def test_a_bitstream_outlives_builds_that_miss_timing_or_fail(folder, tools, cap
     names = "top.bit", "top.config", "top.report.json", "top.tim"
     assert command(folder) == 0 and not previous.exists()
     want = {name: (out / name).read_bytes() for name in names}
+    told = report.read(folder)
+    previous.mkdir()
+    (previous / "notes.txt").write_text("mine")
     tools.says(fmax=93.1)
     for _ in range(2):
         assert command(folder, "--seed", "2") == 1
         assert {name: (previous / name).read_bytes() for name in names} == want
         assert f"and {previous / 'top.bit'} the bitstream from before" in capsys.readouterr().err
+        assert report.read(previous) == told and not report.read(folder)["provenance"][
+            "bitstream"]["timing_met"]
     tools("NEXTPNR_ECP5", "exit 1")
     assert command(folder, "--seed", "3") == 1
     assert {name: (previous / name).read_bytes() for name in names} == want
@@ -127,6 +148,7 @@ def test_a_bitstream_outlives_builds_that_miss_timing_or_fail(folder, tools, cap
     tools.says(fmax=101.5)
     assert command(folder, "--seed", "4") == 0 and command(folder, "--seed", "5") == 0
     assert (previous / "top.report.json").read_bytes() != want["top.report.json"]
+    assert (previous / "notes.txt").read_text() == "mine"
 
 
 def test_more_is_asked_for_than_is_needed(folder, tools):

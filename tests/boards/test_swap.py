@@ -160,6 +160,13 @@ def test_other_gateware_is_refused_with_what_differs(folders, capsys):
     assert not (new / BOARD.name).exists()
 
 
+def test_a_build_takes_no_weights_from_itself(folders, capsys):
+    old, _ = folders
+    pretend(old)
+    assert command(old, old) == 2
+    assert "--build must be another folder than --from" in capsys.readouterr().err
+
+
 def test_a_routed_folder_without_its_files_is_refused(folders, capsys):
     old, new = folders
     pretend(old)
