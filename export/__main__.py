@@ -228,7 +228,7 @@ def _train(options):
                       res_frac=options.res_frac)
     images, test = load(options.data, options.side)
     state = train(network, recipe, images, test, options.out, options.device, options.resume,
-                  options.stop_after, options.start_from, options.teacher, options.compile,
+                  options.stop_after, options.start_from, options.teacher,
                   lambda line: print(line, flush=True))
     if state and not state["finished"]:
         print("not finished; go on with the same command and --resume")

@@ -230,8 +230,9 @@ def calibrate(network, images, act_rms=3.0, branch=0.5, residual=2.0, seed=0):
     branch : float
         What a block adds, relative to its residual.
     residual : float
-        Root mean square of the residual after the stem as a real number, not in codes: behind the
-        last block it's three times that, and should stay far from the limit in any format.
+        Root mean square of the residual after the stem as a real number, not in codes. Behind the
+        last of nine blocks it's three times that; the limit, ``2**(res_bits - 1 - res_frac)``,
+        should be far from it.
     """
     generator = torch.Generator().manual_seed(seed)
     signs = {name: torch.randint(0, 2, shape, generator=generator).mul(2).sub(1).float()

@@ -93,7 +93,7 @@ def pack(checkpoint, test=None, notes=None, log=lambda line: None):
                 **{kind: [{"recipe": run["recipe"], "epochs": run["history"][-1]["epoch"]}
                           for run in checkpoint.get(kind, [])] for kind in ("before", "teachers")},
                 "date": datetime.now(UTC).date().isoformat(), **(notes or {})}
-    package = Package(model.network, model.weights(), tuple(checkpoint["class_names"]), training)
+    package = Package(model.network, model.weights(), checkpoint["class_names"], training)
     if test is None:
         return package
     _, golden = evaluate(package, test, log)

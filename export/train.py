@@ -107,6 +107,8 @@ class Recipe:
     seed : int
     amp : str
         ``"off"`` or ``"bf16"`` (convolutions of the training pass in bfloat16).
+    compile : bool
+        Compile what lies between the convolutions (:func:`export.passes.compiled`).
     norm, act, weight_bits, scale, floats
         See :class:`export.paper.Variant`: any but the defaults is a net for comparison.
     """
@@ -129,6 +131,7 @@ class Recipe:
     normalise: bool = False
     seed: int = 0
     amp: str = "off"
+    compile: bool = False
     norm: str = OURS.norm
     act: str = OURS.act
     weight_bits: int = OURS.weight_bits
@@ -155,6 +158,9 @@ class Recipe:
             self.variant  # noqa: B018, one that there is
         except ValueError as error:
             raise TrainError(str(error)) from None
+        if self.compile and self.variant != OURS:
+            raise TrainError(f"Only a net with {OURS} is compiled, not {self.variant}; leave "
+                             f"--compile out")
 
     @property
     def variant(self):
@@ -244,11 +250,12 @@ def restore(path):
     return state
 
 
-def restore_ours(path, why):
-    """The checkpoint at ``path`` of a net for the hardware; raises :class:`TrainError` if it's of
-    another, with ``why`` in its sentence."""
+def restore_ours(path, why, floats=False):
+    """The checkpoint at ``path`` of a net for the hardware, with ``floats`` also of one with
+    floating-point activations; raises :class:`TrainError` if it's of another, with ``why`` in its
+    sentence."""
     state = restore(path)
-    if variant_of(state) != OURS:
+    if not (variant_of(state).ours if floats else variant_of(state) == OURS):
         raise TrainError(f"{path}: has a net with {variant_of(state)}; {why} with {OURS}")
     return state
 
@@ -376,7 +383,7 @@ def _normalise(model):
 
 
 def train(network, recipe, images, test, out, device="cpu", resume=False, stop_after=None,
-          start=None, teachers=(), fused=False, log=print):
+          start=None, teachers=(), log=print):
     """Train and leave a checkpoint at ``out``, written after every epoch.
 
     Parameters
@@ -400,8 +407,6 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
     teachers : sequence of path
         Checkpoints of nets whose predictions have the share ``recipe.distil`` of the loss. They see
         the images that the network sees, at their full size. ``resume`` needs them again.
-    fused : bool
-        Compile what the hardware's net does between convolutions (:func:`export.passes.compiled`).
     log : callable
         Takes one line per epoch.
 
@@ -465,8 +470,8 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
     elif start is not None:
         model.load_state_dict(weights)
         _blur(model, recipe.noise)
-    if fused and recipe.variant.ours:
-        model.passes = compiled()
+    if recipe.compile:
+        model.passes = compiled(device)
     parallel = model
     if processes.size > 1:
         parallel = torch.nn.parallel.DistributedDataParallel(model)

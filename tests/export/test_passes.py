@@ -10,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch._dynamo.utils import counters  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from export.passes import EAGER, Add, Clip  # noqa: E402
@@ -65,12 +66,25 @@ def test_branches_in_bfloat16_join_a_residual_in_float32():
 @compiler
 def test_a_compiled_run_is_the_other_one(data, tmp_path):  # noqa: F811
     """In float32 to the bit: latents, optimiser and accuracy."""
-    runs = [tmp_path / "one.pt", tmp_path / "other.pt"]
+    torch._dynamo.reset()
+    runs, compiled = [tmp_path / "one.pt", tmp_path / "other.pt"], []
     for run, more in zip(runs, ([], ["--compile"])):
+        counters.clear()
         assert train(data, run, "--epochs", 2, *more) == 0
+        compiled.append(counters["stats"]["unique_graphs"])
+    assert compiled[0] == 0 and compiled[1] >= len(EAGER)
     one, other = map(restore, runs)
+    assert other["recipe"].pop("compile") and not one["recipe"].pop("compile")
     assert_same(one, other)
     assert [e["test"] for e in one["history"]] == [e["test"] for e in other["history"]]
+
+
+def test_a_net_that_is_not_compiled_is_refused(data, tmp_path, capsys):  # noqa: F811
+    for odd in (["--norm", "bn"], ["--floats"]):
+        assert train(data, tmp_path / "no.pt", "--epochs", 1, "--compile", *odd) == 2
+        assert "Only a net with norm none, act srelu, 1-bit weights is compiled, not norm" \
+            in capsys.readouterr().err
+    assert not (tmp_path / "no.pt").exists()
 
 
 @pytest.mark.parametrize("cxx, told", [
