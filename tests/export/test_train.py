@@ -275,9 +275,10 @@ def test_training_learns(trained):
 
 
 def test_the_clock_ends_a_run(data, tmp_path):
-    assert train(data, tmp_path / "run.pt", "--minutes", 0.03) == 0
+    """Long enough that its last step is near the end on a busy machine, too."""
+    assert train(data, tmp_path / "run.pt", "--minutes", 0.1) == 0
     state = restore(tmp_path / "run.pt")
-    assert state["finished"] and 1.8 <= state["elapsed"] < 10
+    assert state["finished"] and 6 <= state["elapsed"] < 30
     assert state["optimiser"]["param_groups"][0]["lr"] < 0.02 * 0.1
 
 
