@@ -9,7 +9,7 @@ from PIL import Image
 
 from gen.network import Network
 from gen.report import measure
-from sim import run
+from sim import run, simulation
 from sim.folder import Folder
 from sim.images import Images, fit, sample
 from sim.run import main
@@ -152,7 +152,7 @@ GOOD = {"valid": "pixels[8]", "last": "j == 9", "score": "{28'd0, j}"}
 @pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog isn't installed")
 @pytest.mark.parametrize("change, layer, words", [
     ({}, "stem", "expected a map, got no words"),
-    ({"valid": "0"}, "stem", "got no words; no traffic for 5"),
+    ({"valid": "0"}, "stem", "got no words; no traffic for {quiet} cycles (256 pixels taken"),
     ({"last": "j == 8"}, "scores, last flag of class 8", "expected 0, got 1"),
     ({"last": "1'b0"}, "scores, last flag of class 9", "expected 1, got 0"),
     ({"valid": "pixels[8] && since < 2"}, "scores", "changed or withdrawn untaken"),
@@ -162,8 +162,9 @@ GOOD = {"valid": "pixels[8]", "last": "j == 9", "score": "{28'd0, j}"}
 def test_trouble_on_the_streams_is_told(changed, change, layer, words, capfd):
     (changed / "top.v").write_text(STUB.format(**{**GOOD, **change}))
     code, out, _ = go(capfd, "--build", changed, "--sim", "icarus", "--images", "1")
+    quiet = simulation.QUIET + 2 * Folder.load(changed).plan.residency.distance
     assert code == 1
-    assert f"first difference at {layer}: " in out and words in out
+    assert f"first difference at {layer}: " in out and words.format(quiet=quiet) in out
 
 
 @pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog isn't installed")
