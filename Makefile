@@ -12,12 +12,13 @@ PYTHON := .venv/bin/python
 GEN = $(PYTHON) -m gen --width $(WIDTH) --depth $(DEPTH) --board $(BOARD) --out $(BUILD) \
       $(if $(MHZ),--clock-mhz $(MHZ))
 # A folder that's there is taken as it is: whoever names a network means another one, or that one.
-NAMED = $(filter command environment,$(origin WIDTH) $(origin DEPTH))
+named = $(filter command environment,$(foreach name,$(1),$(origin $(name))))
+NAMED = $(call named,WIDTH DEPTH)
 IS_NAMED = $(if $(NAMED),@grep -qF '"network": "wrn-$(DEPTH)-$(WIDTH)"' $(BUILD)/plan.json || { \
       echo "$(BUILD) holds another network than wrn-$(DEPTH)-$(WIDTH): take another BUILD=" \
            "or replace it with make gen" >&2; exit 2; })
 # By default the board is the one that the folder is for.
-ON = $(if $(filter command environment,$(origin BOARD)),--board $(BOARD))
+ON = $(if $(call named,BOARD),--board $(BOARD))
 export PYTHONHASHSEED := 0
 
 .PHONY: help venv venv-train gen sim bitstream program test test-slow lint clean

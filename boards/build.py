@@ -112,10 +112,9 @@ def build(folder, board, *, mhz=None, baud=BAUD, seeds=(1,), out=None, steps=Non
     steps.total = 1 + flow.step_count(plan.lanes.count, seeds)
     with steps("gateware"):
         products = gateware(plan, top, platform)
-    flow.set_aside(out, *told_beside(folder, out))
-    flash_file(plan, out)
     measured = flow.run(products, out, top.pll.output_mhz, steps, plan.lanes.count, plan.device,
-                        seeds)
+                        seeds, told_beside(folder, out))
+    flash_file(plan, out)
     return measured, report.measure(
         folder, fmax_mhz=measured.fmax_mhz, comb=measured.comb, ff=measured.ff, ebr=measured.ebr,
         dsp=measured.dsp, provenance={"bitstream": {

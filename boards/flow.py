@@ -93,12 +93,13 @@ def step_count(lanes, seeds):
     return 4 + (lanes >= LARGE_ARRAY) + len(seeds)
 
 
-def run(plan, folder, mhz, step=QUIET, lanes=0, device=None, seeds=(1,)):
+def run(plan, folder, mhz, step=QUIET, lanes=0, device=None, seeds=(1,),
+        beside=()):
     """Run the tools of the Amaranth build plan ``plan``, made by :func:`prepared`, in ``folder``.
 
     ``mhz`` is the pipeline's clock, ``step`` a :class:`gen.steps.Steps`. Synthesis and placement
     aren't done again where the last run in this folder did the same; its bitstream, if it made one,
-    is in ``folder/previous`` from now on.
+    is set aside with the files ``beside`` (:func:`set_aside`).
     Arrays of ``LARGE_ARRAY`` lanes and more get ``SETTINGS``, and block RAMs with fixed sites on
     ``device``, such as ``"85f"`` (:mod:`.floorplan`). Each of ``seeds`` is placed, and the most
     promising ones are routed (:func:`.place_route.place_and_route`).
@@ -117,7 +118,7 @@ def run(plan, folder, mhz, step=QUIET, lanes=0, device=None, seeds=(1,)):
     if large and find_spec("numba") is None:
         raise FlowError("Numba is needed to place an array of this size and isn't installed; "
                         "run `pip install numba`")
-    set_aside(folder)
+    set_aside(folder, *beside)
     plan.extract(folder)
     for name, text in FILES.items():
         (folder / name).write_text(text)

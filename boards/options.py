@@ -16,8 +16,8 @@ def add_build_and_board(parser, build):
 
 def board_of(options):
     """The :class:`~boards.ulx3s.Board` that a command line names, else that of its build folder."""
+    if options.board is not None:
+        return Board.named(options.board)
     made = report.earlier(options.build)
-    if options.board is None and made:
-        return Board.of_report(made)
     # Without a report there's no build, as the caller says.
-    return Board.named("ulx3s" if options.board is None else options.board)
+    return Board.of_report(made) if made else Board.named("ulx3s")
