@@ -45,7 +45,7 @@ def study(start, recipe, images, test, folder, formats=FORMATS, device="cpu", lo
 
     Returns a list of ``(format, accuracy as it is, accuracy after training or None)``.
     """
-    parent, rows = restore_ours(start, "formats can be studied only of one", True), []
+    parent, rows = restore_ours(start, "formats can be studied only of one", floats=True), []
     before = Network.from_dict(parent["network"])
     check_images(images, before.side, parent["class_names"], start)
     for form in formats:
