@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from gen.network import PIXEL_ZERO, POOL_MULTIPLIER, POOL_SHIFT
 
-from .passes import EAGER, Add, Clip
+from . import convolution
+from .passes import EAGER, Clip, Join
 
 __all__ = ["WRN", "calibrate", "centred", "filter_means"]
 
@@ -169,7 +170,7 @@ class WRN(nn.Module):
         def conv(layer, x):
             # The power of two rides on the weights.
             w = self.signs[layer.name](2.0 ** -layer.shift, dtype)
-            return F.conv2d(x, w, None, layer.stride, 1)
+            return convolution.conv(x, w, layer.stride)
 
         def whole(x):
             return Round.apply(x) if rounding else x
@@ -179,25 +180,24 @@ class WRN(nn.Module):
                 return F.hardtanh(x * scale, low, high)
             return Clip.apply(x, low, high, scale, self.passes)
 
-        def add(r, branch):
-            if not rounding:
-                return F.hardtanh(r + branch, -limit, limit - 1)
-            return Add.apply(r, branch, -limit, limit - 1, self.passes)
-
-        def activate(name, r, e):
-            u = clip(r, low, high, 2.0 ** -e)
+        def join(name, r, branch, entry):
+            window = low, high, 2.0 ** -entry
+            if rounding:
+                r, u = Join.apply(r, branch, (-limit, limit - 1), window, self.passes)
+            else:
+                r = F.hardtanh(r + branch, -limit, limit - 1)
+                u = clip(r, *window)
+            tap(name, r)
             tap(f"{name}.act", u, torch.uint8, net.zero)
-            return u
+            return r, u
 
         x = (images.to(torch.float32) - PIXEL_ZERO).contiguous(memory_format=torch.channels_last)
-        convs = iter(net.convs)
+        convs, entries = iter(net.convs), iter(net.entries)
         stem = next(convs)
-        r = clip(conv(stem, x), -limit, limit - 1)
+        r, u = join(stem.name, x.new_zeros(()), conv(stem, x), next(entries))
         if not rounding or net.res_bits > 8:
             r = r.to(torch.float32)  # autocast's bfloat16 holds integers of 8 bits, and no more
-        tap(stem.name, r)
-        u = activate(stem.name, r, net.entries[0])
-        for block, (first, second) in enumerate(zip(convs, convs)):
+        for first, second, entry in zip(convs, convs, entries):
             u = clip(conv(first, u), low, high)
             tap(first.name, u, torch.uint8, net.zero)
             branch = conv(second, u)
@@ -205,9 +205,7 @@ class WRN(nn.Module):
                 sums = F.avg_pool2d(r.to(torch.float32), 3, 2, 1, divisor_override=1)
                 r = whole(sums * (POOL_MULTIPLIER / 2 ** POOL_SHIFT)).to(r.dtype)
                 r = F.pad(r, (0, 0, 0, 0, 0, second.cout - first.cin))
-            r = add(r, branch)
-            tap(second.name, r)
-            u = activate(second.name, r, net.entries[block + 1])
+            r, u = join(second.name, r, branch, entry)
         gap = u.sum((2, 3), dtype=torch.float32)
         tap("gap", gap)
         return gap @ self.signs["head"]().T, u.shape[2] * u.shape[3]

@@ -10,9 +10,9 @@ from collections import namedtuple
 
 import torch
 
-__all__ = ["EAGER", "Add", "Clip", "CompileError", "Passes", "compiled"]
+__all__ = ["EAGER", "Clip", "CompileError", "Join", "Passes", "compiled"]
 
-Passes = namedtuple("Passes", "clip clip_grad add")
+Passes = namedtuple("Passes", "clip clip_grad join join_grad")
 
 
 class CompileError(ValueError):
@@ -28,14 +28,19 @@ def _clip_grad(grad, x, low, high, scale):
     return grad if scale == 1 else grad.mul_(scale)
 
 
-def _add(r, branch, low, high):
-    return (r + branch.add(0.5).floor_()).clamp_(low, high)
+def _join(r, branch, limits, window):
+    r = (r + branch.add(0.5).floor_()).clamp_(*limits)
+    return r, _clip(r, *window)
+
+
+def _join_grad(grad_r, grad_u, r, limits, window):
+    return torch.ops.aten.hardtanh_backward(grad_r + _clip_grad(grad_u, r, *window), r, *limits)
 
 
 # Of one function that is compiled: limits, scales, types and orders of dimensions are constants in
 # them. WRN-20-4 has a dozen; PyTorch's own limit of 8 would leave the rest as they are.
 VARIANTS = 64
-EAGER = Passes(_clip, _clip_grad, _add)
+EAGER = Passes(_clip, _clip_grad, _join, _join_grad)
 
 
 class Clip(torch.autograd.Function):
@@ -54,22 +59,26 @@ class Clip(torch.autograd.Function):
         return ctx.passes.clip_grad(grad, x, *ctx.numbers), None, None, None, None
 
 
-class Add(torch.autograd.Function):
-    """``r``, integers, and the nearest ones of ``branch``, halves up, limited to [low, high]; the
-    gradient passes to both where the sum lies inside. That's where the result does, which is kept
-    for the next layer anyway."""
+class Join(torch.autograd.Function):
+    """A block's end: ``(r, u)``, the residual and the next block's activations.
+
+    The residual is ``r``, integers, and the nearest ones of ``branch``, halves up, within
+    ``limits``, ``(low, high)``; the activations are what :class:`Clip` makes of it with
+    ``window``, its ``(low, high, scale)``. The gradient passes to both where the sum lies inside.
+    That's where the result does, which is kept for the next block anyway.
+    """
 
     @staticmethod
-    def forward(ctx, r, branch, low, high, passes):
-        out = passes.add(r, branch, low, high)
-        ctx.save_for_backward(out)
-        ctx.numbers, ctx.passes = (low, high), passes
-        return out
+    def forward(ctx, r, branch, limits, window, passes):
+        r, u = passes.join(r, branch, limits, window)
+        ctx.save_for_backward(r)
+        ctx.numbers, ctx.passes = (limits, window), passes
+        return r, u
 
     @staticmethod
-    def backward(ctx, grad):
-        out, = ctx.saved_tensors
-        grad = ctx.passes.clip_grad(grad, out, *ctx.numbers, 1.0)
+    def backward(ctx, grad_r, grad_u):
+        r, = ctx.saved_tensors
+        grad = ctx.passes.join_grad(grad_r, grad_u, r, *ctx.numbers)
         return grad, grad, None, None, None
 
 
@@ -92,7 +101,7 @@ def compiled(device):
                       for each in EAGER))
     x = torch.ones(2, 4, 4, 4, device=device, requires_grad=True)
     try:
-        Add.apply(x, x, -1, 1, passes).sum().backward()
+        Clip.apply(x, -1, 1, 1.0, passes).sum().backward()
     except Exception as error:  # of the compiler behind PyTorch, of many kinds
         why = next(iter(str(error).splitlines()), type(error).__name__)
         raise CompileError(f"PyTorch can't compile here ({why}); leave --compile out") from None

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 from torch._dynamo.utils import counters  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from export.passes import EAGER, Add, Clip  # noqa: E402
+from export.passes import EAGER, Clip, Join  # noqa: E402
 from export.train import restore  # noqa: E402
 from tests.export.test_train import ROOT, assert_same, data, one_thread, train  # noqa: E402, F401
 
@@ -45,22 +45,33 @@ def test_clipping_rounds_halves_up_between_its_limits():
     assert torch.equal(x.grad, torch.where((exact > -2) & (exact < 13), 1.5, 0.0))
 
 
-def test_a_sum_rounds_the_branch_alone_and_saturates():
+def test_a_blocks_end_rounds_the_branch_alone_saturates_and_activates():
     r, branch = nearest(halves(3, 4, 5, 5)).requires_grad_(), halves(3, 4, 5, 5).requires_grad_()
-    got = Add.apply(r, branch, -20, 19, EAGER)
-    whole = r.detach() + nearest(branch.detach())
+    limits, window = (-20, 19), (-2, 13, 0.5)
+    got, codes = Join.apply(r, branch, limits, window, EAGER)
+    whole = (r + nearest(branch.detach())).detach().requires_grad_()
     assert torch.equal(got, whole.clamp(-20, 19)) and (whole > 19).any() and (whole < -20).any()
-    wanted = torch.arange(r.numel(), dtype=torch.float32).view_as(r)
-    got.backward(wanted)
-    assert torch.equal(r.grad, F.hardtanh(whole.requires_grad_(), -20, 19).grad_fn(wanted))
-    assert torch.equal(branch.grad, r.grad)
+    assert torch.equal(codes, nearest(got.detach() * 0.5).clamp(-2, 13))
+    down = torch.arange(2.0 * r.numel()).view(2, *r.shape)   # a gradient for each of the two
+    torch.autograd.backward((got, codes), tuple(down))
+    apart = F.hardtanh(whole, *limits)   # the same by PyTorch's own functions
+    torch.autograd.backward((apart, F.hardtanh(apart * 0.5, -2, 13)), tuple(down))
+    assert torch.equal(r.grad, whole.grad) and torch.equal(branch.grad, whole.grad)
+
+
+def test_the_last_residual_needs_no_gradient_of_its_own():
+    """Nothing but the activations goes on from there."""
+    r, branch = (nearest(halves(1, 2, 3, 3)).requires_grad_() for _ in range(2))
+    _, codes = Join.apply(r, branch, (-200, 199), (-2, 13, 1.0), EAGER)
+    codes.sum().backward()
+    assert torch.equal(branch.grad, ((r + branch > -2) & (r + branch < 13)).float())
 
 
 def test_branches_in_bfloat16_join_a_residual_in_float32():
     """As under autocast with more than 8 bits of residual."""
     r = torch.tensor([1000.0, -3.0]).requires_grad_()
     branch = torch.tensor([2.5, -2.5], dtype=torch.bfloat16).requires_grad_()
-    got = Add.apply(r, branch, -2048, 2047, EAGER)
+    got, _ = Join.apply(r, branch, (-2048, 2047), (-2, 13, 1.0), EAGER)
     assert got.dtype == torch.float32 and got.tolist() == [1003, -5]
     got.sum().backward()
     assert branch.grad.dtype == torch.bfloat16 and branch.grad.tolist() == [1, 1]
