@@ -11,13 +11,15 @@ from gen.network import ACT_BITS, Network
 from gen.package import Package
 
 from .card import card
+from .checkpoint import keep, restore
 from .data import load
 from .pack import PackError, evaluate, pack
 from .paper import ACTS, NORMS, SCALES, WEIGHT_BITS
 from .paths import check_out
+from .recipe import Recipe, TrainError
 from .study import check_plot, plot, study
 from .study import table as study_table
-from .train import Recipe, TrainError, keep, restore, train
+from .train import train
 from .versus import table as versus_table
 from .versus import versus
 

@@ -6,7 +6,7 @@ from textwrap import fill
 
 from gen.network import Network
 
-from .train import Recipe
+from .recipe import Recipe
 
 __all__ = ["card"]
 
@@ -71,7 +71,7 @@ def card(checkpoint, package, data):
     Parameters
     ----------
     checkpoint : dict
-        From :func:`export.train.restore`: the last run, with those before it.
+        From :func:`export.checkpoint.restore`: the last run, with those before it.
     package : gen.package.Package
         Made from it, with its accuracy.
     data : str

@@ -16,7 +16,8 @@ class Teacher:
     Parameters
     ----------
     state : dict
-        Its checkpoint, from :func:`export.train.restore`; of any :class:`export.paper.Variant`.
+        Its checkpoint, of any :class:`export.paper.Variant`; see
+        :func:`export.checkpoint.restore`.
     model : torch.nn.Module
         The net, with the checkpoint's weights.
     """

@@ -7,10 +7,11 @@ import numpy as np
 from gen.network import Network
 from gen.package import Package
 
+from .checkpoint import variant_of
 from .data import check_images
 from .model import WRN
 from .paper import OURS
-from .train import accuracy, variant_of
+from .train import accuracy
 
 __all__ = ["PackError", "evaluate", "model_of", "pack"]
 
@@ -72,7 +73,7 @@ def pack(checkpoint, test=None, notes=None, log=lambda line: None):
     Parameters
     ----------
     checkpoint : dict
-        From :func:`export.train.restore`.
+        From :func:`export.checkpoint.restore`.
     test : export.data.Images, optional
     notes : dict, optional
         More entries for the package's ``training``: the data, remarks.

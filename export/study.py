@@ -8,10 +8,11 @@ from pathlib import Path
 from gen.network import Network
 
 from .adapt import adapted
+from .checkpoint import restore_ours
 from .data import check_images
 from .paper import Variant, model_as
 from .paths import check_out
-from .train import accuracy, finished, restore_ours
+from .train import accuracy, finished
 
 __all__ = ["FLOAT", "FORMATS", "PlotError", "check_plot", "plot", "study", "table"]
 
@@ -36,7 +37,7 @@ def study(start, recipe, images, test, folder, formats=FORMATS, device="cpu", lo
     Parameters
     ----------
     start : path
-    recipe : export.train.Recipe or None
+    recipe : export.recipe.Recipe or None
         How each format is trained on; ``None`` for not at all.
     images, test : export.data.Images
     folder : path

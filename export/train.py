@@ -5,219 +5,34 @@ same order and the same augmentation and each works on its share, so a run with 
 follows the run with one up to the order of float sums.
 """
 
-import gc
-import hashlib
-import json
 import math
-import os
 import sys
 import time
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import distributed
 from torch.nn import functional as F
 
 from gen.network import Network
 
 from .adapt import adapted
+from .checkpoint import identity, lineage, restore, restore_ours, save, variant_of
 from .data import augment, check_images, shrink
 from .distil import Teacher, distillation_loss
-from .model import calibrate, centred, filter_means
-from .paper import OURS, Variant, model_as
+from .model import calibrate, filter_means
+from .paper import OURS, model_as
 from .passes import compiled
 from .paths import check_out
+from .processes import Processes
+from .recipe import Recipe, TrainError
 
-__all__ = ["Recipe", "TrainError", "accuracy", "finished", "keep", "restore", "restore_ours",
-           "train", "variant_of"]
+__all__ = ["accuracy", "finished", "train"]
 
-
-VARIANT = tuple(Variant.__dataclass_fields__)
 # What the command line decides of a run's network; data and calibration decide the rest.
 NETWORK_OPTIONS = "depth", "width", "act_bits", "act_frac", "res_bits", "res_frac"
-KEPT = ("network", "recipe", "class_names", "train_images", "model", "epoch", "seen", "elapsed",
-        "history", "finished")  # in every checkpoint, whatever version wrote it
-# What numbers of a recipe may be. Written so that nan is refused: it compares with nothing.
-RANGES = {
-    "batch": (lambda x: x >= 1, "Batch must be at least 1"),
-    "rate": (lambda x: 0 <= x < math.inf, "Rate must be a number of at least 0"),
-    "scale_rate": (lambda x: 0 <= x < math.inf, "Scale rate must be a number of at least 0"),
-    "warmup": (lambda x: 0 <= x <= 1, "Warmup must be a fraction of the run, 0 to 1"),
-    "smoothing": (lambda x: 0 <= x < 1, "Smoothing must be at least 0 and below 1"),
-    "distil": (lambda x: 0 <= x <= 1, "The teachers' share must be 0 to 1"),
-    "temperature": (lambda x: 0 < x < math.inf, "Temperature must be a number above 0"),
-    "cutout": (lambda x: x >= 0, "Cutout must be a side in pixels of at least 0"),
-    "round_from": (lambda x: 0 <= x <= 1, "Round-from must be a fraction of the run, 0 to 1"),
-    "act_rms": (lambda x: 0 < x < math.inf, "Act-rms must be a number above 0"),
-    "branch": (lambda x: 0 < x < math.inf, "Branch must be a number above 0"),
-    "noise": (lambda x: 0 <= x < math.inf, "Noise must be a number of at least 0"),
-    # Times a million it seeds a generator, which takes 64 bits.
-    "seed": (lambda x: 0 <= x < 2 ** 32, f"Seed must be 0 to {2 ** 32 - 1}"),
-}
 NO_BF16 = "DEFAULT", "AVX2"  # processors as PyTorch names them, without instructions for bfloat16
-
-
-class TrainError(ValueError):
-    """A run that can't start or go on; the message is one sentence for the user."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides the result of a run, besides the data.
-
-    Parameters
-    ----------
-    epochs : int, optional
-        Length of the run; the learning rate is zero at its end.
-    minutes : float, optional
-        Length by the clock instead.
-    batch : int
-        Images per optimiser step, all processes together.
-    rate : float
-        Adam's learning rate for the latents at its peak, after ``warmup`` (a fraction of the run);
-        from there it falls to zero as half a cosine.
-    scale_rate : float
-        The same for the logits' scale.
-    smoothing : float
-        Label smoothing.
-    distil : float
-        Share of the loss that comes from teachers' predictions (:mod:`.distil`), 0 to 1; the
-        labels have the rest.
-    temperature : float
-        Of those predictions.
-    cutout : int
-        Side in pixels of the square cut out of each full-size training image; 0 for none.
-    sides : tuple of (int, float)
-        Image sides in pixels and the fraction of the run up to which each is used; the images'
-        own side is used from there on. Small images first are cheap: the network doesn't mind.
-    round_from : float
-        Fraction of the run from which activations are rounded; limits are always in force.
-    act_rms, branch : float
-        See :func:`export.model.calibrate`.
-    noise : float
-        Of the latents that a run starts from, relative to each layer's standard deviation. Copies
-        of a channel (:mod:`.adapt`) get the same gradients and stay copies without it.
-    normalise : bool
-        After every step each layer's latents are centred and divided by their standard deviation,
-        so that ``rate`` is the size of a step relative to them. A layer's signs are the same
-        whatever the size of its latents, and Adam's steps don't depend on it either: left alone,
-        latents grow with the steps they take, and later steps turn fewer and fewer signs.
-    seed : int
-    amp : str
-        ``"off"`` or ``"bf16"`` (convolutions of the training pass in bfloat16).
-    compile : bool
-        Compile what lies between the convolutions (:func:`export.passes.compiled`).
-    norm, act, weight_bits, scale, floats
-        See :class:`export.paper.Variant`: any but the defaults is a net for comparison.
-    """
-
-    epochs: int = None
-    minutes: float = None
-    batch: int = 128
-    rate: float = 0.005
-    scale_rate: float = 0.01
-    warmup: float = 0.02
-    smoothing: float = 0.0
-    distil: float = 0.0
-    temperature: float = 2.0
-    cutout: int = 0
-    sides: tuple = ()
-    round_from: float = 0.0
-    act_rms: float = 3.0
-    branch: float = 0.5
-    noise: float = 0.0
-    normalise: bool = False
-    seed: int = 0
-    amp: str = "off"
-    compile: bool = False
-    norm: str = OURS.norm
-    act: str = OURS.act
-    weight_bits: int = OURS.weight_bits
-    scale: str = OURS.scale
-    floats: bool = OURS.floats
-
-    def __post_init__(self):
-        if (self.epochs is None) == (self.minutes is None):
-            raise TrainError("A run must have a length: give either epochs or minutes")
-        length = self.epochs if self.minutes is None else self.minutes
-        if not 0 < length < math.inf:
-            raise TrainError(f"The length of a run must be positive and finite, not {length}")
-        for name, (allowed, sentence) in RANGES.items():
-            if not allowed(getattr(self, name)):
-                raise TrainError(f"{sentence}, not {getattr(self, name)}")
-        if self.amp not in ("off", "bf16"):
-            raise TrainError(f"Mixed precision must be off or bf16, not {self.amp}")
-        for side, until in self.sides:
-            if side < 8 or side % 8 or not 0 < until <= 1:
-                raise TrainError(f"Training sides must be multiples of 8 with a fraction of the "
-                                 f"run up to 1, not {side}:{until}")
-
-        try:
-            self.variant  # noqa: B018, one that there is
-        except ValueError as error:
-            raise TrainError(str(error)) from None
-        if self.compile and self.variant != OURS:
-            raise TrainError(f"Only a net with {OURS} is compiled, not {self.variant}; leave "
-                             f"--compile out")
-
-    @property
-    def variant(self):
-        """The :class:`export.paper.Variant` that is trained."""
-        return Variant(**{name: getattr(self, name) for name in VARIANT})
-
-    @property
-    def settings(self):
-        """The recipe as JSON, as checkpoints keep it."""
-        return asdict(self) | {"sides": [list(pair) for pair in self.sides]}
-
-    def rate_factor(self, t):
-        """Learning rate over its peak at fraction ``t`` of the run."""
-        return min(1, t / self.warmup if self.warmup else 1) * (1 + math.cos(math.pi * t)) / 2
-
-    def side_at(self, t, full):
-        """Image side at fraction ``t`` of the run, for images of ``full`` pixels."""
-        return next((side for side, until in self.sides if t < until), full)
-
-
-class Processes:
-    """The processes that torchrun started, or this one alone."""
-
-    def __init__(self, device):
-        self.size = int(os.environ.get("WORLD_SIZE", 1))
-        self.rank = int(os.environ.get("RANK", 0))
-        self.device = torch.device(device)
-        if self.size > 1:
-            if self.device.type == "cuda":
-                self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-                torch.cuda.set_device(self.device)
-            # Imported after that, these functions' defaults would keep the group, and its threads,
-            # up to the interpreter's end, where one that lets go of a tensor aborts the process.
-            from torch.distributed.nn import functional  # noqa: F401
-            distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
-
-    def agree(self, value):
-        """The first process's ``value``, a float."""
-        if self.size == 1:
-            return value
-        shared = torch.tensor(value, dtype=torch.float64, device=self.device)
-        distributed.broadcast(shared, 0)
-        return shared.item()
-
-    def total(self, *values):
-        """Sums over the processes."""
-        if self.size == 1:
-            return values
-        shared = torch.tensor(values, dtype=torch.float64, device=self.device)
-        distributed.all_reduce(shared)
-        return shared.tolist()
-
-    def close(self):
-        """End the threads of the processes' communication; nothing may use it any more."""
-        if self.size > 1:
-            gc.collect()  # a module in parallel is in cycles, and holds the group
-            distributed.destroy_process_group()
 
 
 @torch.no_grad()
@@ -232,59 +47,6 @@ def accuracy(model, images, batch=500, ours=slice(None)):
         right += (model(x.to(device)).argmax(1) == y.to(device)).sum().item()
     model.train(training)
     return right if ours != slice(None) else right / len(labels)
-
-
-def restore(path):
-    """The checkpoint at ``path`` as a dict; raises :class:`TrainError` if it isn't one."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if state["format"] != "signstream-checkpoint":
-            raise KeyError
-        lacks = [name for name in KEPT if name not in state]
-    except FileNotFoundError:
-        raise TrainError(f"{path}: no such checkpoint") from None
-    except Exception:  # torch.load raises a dozen kinds for damaged files
-        raise TrainError(f"{path}: not a signstream checkpoint, or damaged") from None
-    if lacks:
-        raise TrainError(f"{path}: not a whole checkpoint, it lacks {', '.join(lacks)}")
-    return state
-
-
-def restore_ours(path, why, floats=False):
-    """The checkpoint at ``path`` of a net for the hardware, with ``floats`` also of one with
-    floating-point activations; raises :class:`TrainError` if it's of another, with ``why`` in its
-    sentence."""
-    state = restore(path)
-    if not (variant_of(state).ours if floats else variant_of(state) == OURS):
-        raise TrainError(f"{path}: has a net with {variant_of(state)}; {why} with {OURS}")
-    return state
-
-
-def _save(path, state):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        torch.save(state, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _short(latent):
-    """``latent`` centred and in bfloat16, with no sign changed: those that are too near their
-    filter's mean for that are moved away. (108 of WRN-20-2's signs cost it half a point.)"""
-    x = centred(latent)
-    least = 0.01 * x.std(tuple(range(1, x.dim())), keepdim=True)
-    return torch.where(x > 0, x.clamp(min=least), x.clamp(max=-least)).to(torch.bfloat16)
-
-
-def keep(state, path):
-    """Write the checkpoint ``state`` as one that another run can start from: latents in bfloat16
-    and no optimiser, a sixth of the size. Its weights are the same ones."""
-    latents = {name: _short(value) if name.endswith(".latent") else value
-               for name, value in state["model"].items()}
-    rest = {name: value for name, value in state.items() if name != "optimiser"}
-    _save(Path(path), {**rest, "model": latents})
 
 
 def _teacher(path, images, device):
@@ -324,9 +86,9 @@ def _check_start(path, state, start):
     """Refuse the run of the checkpoint ``state`` for one that began with that at ``start``."""
     parent = None if start is None else restore(start)
     if state.get("start"):
-        same = parent is not None and state["start"] == _identity(parent)
+        same = parent is not None and state["start"] == identity(parent)
     else:  # it's from before identities were kept, or began with nothing: its history tells
-        same = state.get("before", []) == (_history(parent) if parent else [])
+        same = state.get("before", []) == (lineage(parent) if parent else [])
     if not same:
         raise TrainError(f"{path}: didn't begin with {start or 'new weights'}; name another --out")
 
@@ -344,27 +106,6 @@ def _check_effects(recipe, start):
 def _data(images, test):
     """Identity of what a run sees."""
     return [images.digest, test.digest]
-
-
-def _identity(state):
-    """Of a checkpoint's network and weights, hexadecimal."""
-    h = hashlib.blake2s(json.dumps(state["network"], sort_keys=True).encode())
-    for name, value in sorted(state["model"].items()):
-        h.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        h.update(value.reshape(-1).view(torch.uint8).numpy())
-    return h.hexdigest()
-
-
-def variant_of(state):
-    """The :class:`export.paper.Variant` of a checkpoint."""
-    return Variant(**{name: state["recipe"].get(name, getattr(OURS, name)) for name in VARIANT})
-
-
-def _history(state):
-    """The runs that led to the checkpoint ``state``, its own last."""
-    return [*state.get("before", []),
-            {"teachers": state.get("teachers", []),
-             **{name: state[name] for name in ("network", "recipe", "history")}}]
 
 
 @torch.no_grad()
@@ -451,7 +192,7 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
                              f"{recipe.variant}; leave --start-from out")
         state, parent = None, restore_ours(start, "a run can start only from one")
         network, weights = adapted(Network.from_dict(parent["network"]), parent["model"], network)
-        before, begun = _history(parent), _identity(parent)
+        before, begun = lineage(parent), identity(parent)
     else:
         state, before, begun = None, [], None
         network = calibrate(network, images.pixels[:256], recipe.act_rms, recipe.branch,
@@ -553,7 +294,7 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
                      "elapsed": total, "history": history, "before": before,
                      "start": begun, "data": _data(images, test), "teachers": about_teachers,
                      "finished": t >= 1}
-            _save(out, state)
+            save(out, state)
             length = f"/{recipe.epochs}" if recipe.epochs else f" ({100 * min(t, 1):.0f} %)"
             log(f"epoch {epoch}{length}  side {side}  loss {history[-1]['loss']:.3f}  "
                 f"train {100 * history[-1]['train']:.2f} %  test {100 * test_right / len(test):.2f}"

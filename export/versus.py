@@ -36,7 +36,7 @@ def versus(network, recipe, images, test, folder, seeds=3, variants=VARIANTS, de
     ----------
     network : gen.network.Network
         Geometry, and the number formats of the variant that has them.
-    recipe : export.train.Recipe
+    recipe : export.recipe.Recipe
     images, test : export.data.Images
     folder : path
         Where the runs' checkpoints go. A run that is finished there isn't repeated, one that was

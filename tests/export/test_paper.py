@@ -8,9 +8,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from export.__main__ import main  # noqa: E402
+from export.checkpoint import restore  # noqa: E402
 from export.model import WRN, calibrate  # noqa: E402
 from export.paper import ACTS, NORMS, OURS, SCALES, PaperNet, Variant  # noqa: E402
-from export.train import restore  # noqa: E402
 from export.versus import VARIANTS  # noqa: E402
 from gen.network import Network  # noqa: E402
 from tests.export.test_train import data, one_thread, train  # noqa: E402, F401

@@ -15,8 +15,8 @@ torch = pytest.importorskip("torch")
 from torch._dynamo.utils import counters  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
+from export.checkpoint import restore  # noqa: E402
 from export.passes import EAGER, Clip, Join  # noqa: E402
-from export.train import restore  # noqa: E402
 from tests.export.test_train import ROOT, assert_same, data, one_thread, train  # noqa: E402, F401
 
 HEADERS = Path(sysconfig.get_path("include"), "Python.h").exists()   # of Debian's python3.11-dev

@@ -12,13 +12,14 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from export.__main__ import main  # noqa: E402
+from export.checkpoint import restore, variant_of  # noqa: E402
 from export.data import load  # noqa: E402
 from export.distil import distillation_loss  # noqa: E402
 from export.model import centred  # noqa: E402
 from export.pack import PackError, model_of, pack  # noqa: E402
 from export.paper import model_as  # noqa: E402
+from export.recipe import Recipe, TrainError  # noqa: E402
 from export.study import FORMATS  # noqa: E402
-from export.train import Recipe, TrainError, restore, variant_of  # noqa: E402
 from gen.network import Network  # noqa: E402
 from gen.package import Package  # noqa: E402
 
