@@ -16,7 +16,10 @@ from .data import load
 from .pack import PackError, evaluate, pack
 from .paper import ACTS, NORMS, SCALES, WEIGHT_BITS
 from .paths import check_out
+from .processes import Processes, check_batch
 from .recipe import Recipe, TrainError
+from .speed import speed
+from .speed import table as speed_table
 from .study import check_plot, plot, study
 from .study import table as study_table
 from .train import train
@@ -39,13 +42,27 @@ def _sides(text):
             f"must be SIDE:FRACTION,... such as 16:0.5,24:0.75, not {text!r}") from None
 
 
+def _add_device(p):
+    p.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(%(default)s)")
+    p.add_argument("--threads", type=count, help="CPU threads of a process (PyTorch's choice)")
+
+
 def _add_recipe(p, rate):
     p.add_argument("--rate", type=float, default=rate, help="learning rate (%(default)s)")
     p.add_argument("--sides", type=_sides, default=(), metavar="SIDE:FRACTION,...",
                    help="smaller images up to these fractions of the run")
     p.add_argument("--batch", type=int, default=64, help="images per step (%(default)s)")
     p.add_argument("--side", type=count, help="resize the pictures of an image folder")
-    p.add_argument("--threads", type=count, help="CPU threads (PyTorch's choice)")
+    _add_device(p)
+
+
+def _add_machine(p):
+    p.add_argument("--amp", choices=("off", "bf16"), default="off",
+                   help="convolutions in bfloat16 while training (%(default)s)")
+    p.add_argument("--compile", action="store_true",
+                   help="compile what lies between the convolutions: faster after a minute, needs "
+                        "a C++ compiler")
+    _add_device(p)
 
 
 def _parser():
@@ -58,7 +75,7 @@ def _parser():
     parser = argparse.ArgumentParser("python -m export", description=__doc__, epilog=EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True,
-                                     metavar="train|eval|pack|keep|card|study|versus")
+                                     metavar="train|eval|pack|keep|card|study|versus|speed")
 
     p = add(commands, "train", "train a network into a checkpoint",
             "train --data DIR --width 1 --minutes 90 --sides 16:0.5,24:0.7 --out run.pt")
@@ -106,8 +123,6 @@ def _parser():
                         "they don't outgrow the rate")
     p.add_argument("--sides", type=_sides, default=(), metavar="SIDE:FRACTION,...",
                    help="smaller images up to these fractions of the run")
-    p.add_argument("--amp", choices=("off", "bf16"), default="off",
-                   help="convolutions in bfloat16 while training (%(default)s)")
     for name, known in (("norm", NORMS), ("act", tuple(ACTS)), ("weight-bits", WEIGHT_BITS),
                         ("scale", SCALES)):
         value = getattr(default, name.replace("-", "_"))
@@ -116,11 +131,7 @@ def _parser():
                             "(%(default)s)")
     p.add_argument("--floats", action="store_true",
                    help="floating-point activations, for comparison; can't be packed")
-    p.add_argument("--compile", action="store_true",
-                   help="compile what lies between the convolutions: faster after a minute, needs "
-                        "a C++ compiler")
-    p.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(%(default)s)")
-    p.add_argument("--threads", type=count, help="CPU threads of a process (PyTorch's choice)")
+    _add_machine(p)
 
     p = add(commands, "pack", "make the network package of a checkpoint",
             "pack run.pt --data DIR --out wrn-20-1.safetensors")
@@ -170,6 +181,16 @@ def _parser():
     p.add_argument("--seeds", type=count, default=3, help="runs of each net (%(default)s)")
     p.add_argument("--epochs", type=count, required=True, help="length of each run")
     _add_recipe(p, 0.004)
+
+    p = add(commands, "speed", "how many images a second networks train with on this machine",
+            "speed --width 1 2 4 --side 24 32 --amp bf16 --compile")
+    p.add_argument("--depth", type=int, default=20, help="6n+2 (%(default)s)")
+    p.add_argument("--width", type=int, nargs="+", default=[1], help="times 16 channels (1)")
+    p.add_argument("--side", type=int, nargs="+", default=[32], help="of the images, pixels (32)")
+    p.add_argument("--batch", type=int, default=64,
+                   help="images per step, all processes together (%(default)s)")
+    p.add_argument("--turns", type=count, default=10, help="steps that are timed (%(default)s)")
+    _add_machine(p)
     return parser
 
 
@@ -207,7 +228,7 @@ def _study(options):
         options.out.mkdir(parents=True, exist_ok=True)
     images, test = load(options.data, options.side)
     rows = study(options.checkpoint, recipe, images, test.head(options.images), options.out,
-                 log=_tell)
+                 device=options.device, log=_tell)
     print(study_table(rows))
     if options.plot:
         plot(rows, options.plot)
@@ -217,13 +238,26 @@ def _versus(options):
     options.out.mkdir(parents=True, exist_ok=True)
     images, test = load(options.data, options.side)
     rows = versus(Network(options.depth, options.width, act_frac=1), _recipe(options), images,
-                  test, options.out, options.seeds, log=_tell)
+                  test, options.out, options.seeds, device=options.device, log=_tell)
     print(versus_table(rows))
 
 
+def _speed(options):
+    recipe = Recipe(epochs=1, normalise=True, batch=options.batch, amp=options.amp,
+                    compile=options.compile)
+    networks = [Network(options.depth, width, side=side, act_frac=1, res_bits=8, res_frac=2)
+                for width in options.width for side in options.side]
+    processes = Processes(options.device)
+    check_batch(recipe, processes)
+    quiet = processes.rank > 0
+    rows = speed(networks, recipe, processes, options.turns,
+                 (lambda line: None) if quiet else _tell)
+    processes.close()
+    if not quiet:
+        print(speed_table(rows))
+
+
 def _train(options):
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise TrainError("Device must be cpu: this PyTorch sees no CUDA device")
     recipe = _recipe(options)
     network = Network(options.depth, options.width, act_bits=options.act_bits,
                       act_frac=options.act_frac, res_bits=options.res_bits,
@@ -287,8 +321,10 @@ def main(arguments=None):
 def _run(options):
     if getattr(options, "threads", None):
         torch.set_num_threads(options.threads)
+    if getattr(options, "device", "cpu") == "cuda" and not torch.cuda.is_available():
+        raise TrainError("Device must be cpu: this PyTorch sees no CUDA device")
     {"train": _train, "pack": _pack, "keep": _keep, "eval": _eval, "card": _card,
-     "study": _study, "versus": _versus}[options.command](options)
+     "study": _study, "versus": _versus, "speed": _speed}[options.command](options)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ import os
 import torch
 from torch import distributed
 
-__all__ = ["Processes"]
+from .recipe import TrainError
+
+__all__ = ["Processes", "check_batch"]
 
 
 class Processes:
@@ -46,3 +48,10 @@ class Processes:
         if self.size > 1:
             gc.collect()  # a module in parallel is in cycles, and holds the group
             distributed.destroy_process_group()
+
+
+def check_batch(recipe, processes):
+    """Raise :class:`.recipe.TrainError` where ``processes`` can't share a step evenly."""
+    if recipe.batch % processes.size:
+        raise TrainError(f"Batch must be a multiple of the {processes.size} processes, "
+                         f"not {recipe.batch}")

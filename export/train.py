@@ -8,24 +8,22 @@ follows the run with one up to the order of float sums.
 import math
 import sys
 import time
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch.nn import functional as F
 
 from gen.network import Network
 
 from .adapt import adapted
 from .checkpoint import identity, lineage, restore, restore_ours, save, variant_of
 from .data import augment, check_images, shrink
-from .distil import Teacher, distillation_loss
-from .model import calibrate, filter_means
+from .distil import Teacher
+from .learner import Learner, blur
+from .model import calibrate
 from .paper import OURS, model_as
-from .passes import compiled
 from .paths import check_out
-from .processes import Processes
+from .processes import Processes, check_batch
 from .recipe import Recipe, TrainError
 
 __all__ = ["accuracy", "finished", "train"]
@@ -108,21 +106,6 @@ def _data(images, test):
     return [images.digest, test.digest]
 
 
-@torch.no_grad()
-def _blur(model, noise):
-    if not noise:
-        return
-    for sign in model.signs.values():
-        sign.latent += noise * sign.latent.std() * torch.randn_like(sign.latent)
-
-
-@torch.no_grad()
-def _normalise(model):
-    for sign in model.signs.values():
-        sign.latent.sub_(filter_means(sign.latent))
-        sign.latent.div_(sign.latent.std())
-
-
 def train(network, recipe, images, test, out, device="cpu", resume=False, stop_after=None,
           start=None, teachers=(), log=print):
     """Train and leave a checkpoint at ``out``, written after every epoch.
@@ -166,9 +149,7 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         _check_effects(recipe, start)
     processes = Processes(device)
     device = processes.device
-    if recipe.batch % processes.size:
-        raise TrainError(f"Batch must be a multiple of the {processes.size} processes, "
-                         f"not {recipe.batch}")
+    check_batch(recipe, processes)
     if recipe.batch > len(images):
         raise TrainError(f"Batch must be at most the {len(images)} training images, "
                          f"not {recipe.batch}")
@@ -199,25 +180,18 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
                             seed=recipe.seed)
     torch.manual_seed(recipe.seed)
     model = model_as(network, recipe.variant).to(device)
-    optimiser = torch.optim.Adam([
-        {"params": [sign.latent for sign in model.signs.values()], "peak": recipe.rate},
-        {"params": [model.log_scale], "peak": recipe.scale_rate}], lr=0.0, fused=True)
     epoch, seen, elapsed, history = 0, 0, 0.0, []
     if state:
         model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
         epoch, seen = state["epoch"], state["seen"]
         elapsed, history = state["elapsed"], state["history"]
     elif start is not None:
         model.load_state_dict(weights)
-        _blur(model, recipe.noise)
-    if recipe.compile:
-        model.passes = compiled(device)
-    parallel = model
-    if processes.size > 1:
-        parallel = torch.nn.parallel.DistributedDataParallel(model)
+        blur(model, recipe.noise)
+    learner = Learner(model, recipe, processes.size, taught_by)
+    if state:
+        learner.optimiser.load_state_dict(state["optimiser"])
     ours = slice(processes.rank, None, processes.size)
-    mixed = torch.autocast(device.type, torch.bfloat16) if recipe.amp == "bf16" else nullcontext()
     if (recipe.amp == "bf16" and device.type == "cpu" and processes.rank == 0
             and torch.backends.cpu.get_cpu_capability() in NO_BF16):
         log("this processor has no instructions for bfloat16: --amp off is some ten times faster")
@@ -246,32 +220,18 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
                 pixels = shrink(images.pixels, side)
             chosen = order[step * recipe.batch:(step + 1) * recipe.batch]
             y = images.labels[chosen][ours].to(device)
+            whole = None
             if not taught_by:
                 x = augment(pixels[chosen], generator, recipe.cutout * side // images.side)
                 x = x[ours].to(device)
             else:
                 whole = augment(images.pixels[chosen], generator, recipe.cutout)[ours].to(device)
                 x = shrink(whole, side)
-                with mixed:
-                    taught = [teacher.logits(whole) for teacher in taught_by]
-            for group in optimiser.param_groups:
-                group["lr"] = group["peak"] * recipe.rate_factor(t)
-            model.rounding = t >= recipe.round_from
-            with mixed:
-                logits = parallel(x)
-            loss = F.cross_entropy(logits.float(), y, label_smoothing=recipe.smoothing)
-            if taught_by:
-                from_them = distillation_loss(logits.float(), taught, recipe.temperature)
-                loss = (1 - recipe.distil) * loss + recipe.distil * from_them
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            if recipe.normalise:
-                _normalise(model)
+            loss, hits = learner.step(x, y, t, whole)
             seen += recipe.batch
             count += len(y)
-            loss_sum += loss.item() * len(y)
-            right += (logits.argmax(1) == y).sum().item()
+            loss_sum += loss * len(y)
+            right += hits
         if not math.isfinite(loss_sum):
             raise TrainError(f"The loss is not finite in epoch {epoch + 1}; lower the rate "
                              f"{recipe.rate}")
@@ -290,7 +250,7 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
             state = {"format": "signstream-checkpoint", "network": network.to_dict(),
                      "recipe": recipe.settings, "class_names": list(images.class_names),
                      "train_images": len(images), "model": model.state_dict(),
-                     "optimiser": optimiser.state_dict(), "epoch": epoch, "seen": seen,
+                     "optimiser": learner.optimiser.state_dict(), "epoch": epoch, "seen": seen,
                      "elapsed": total, "history": history, "before": before,
                      "start": begun, "data": _data(images, test), "teachers": about_teachers,
                      "finished": t >= 1}
@@ -299,7 +259,7 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
             log(f"epoch {epoch}{length}  side {side}  loss {history[-1]['loss']:.3f}  "
                 f"train {100 * history[-1]['train']:.2f} %  test {100 * test_right / len(test):.2f}"
                 f" %  {count / (now - epoch_began):.0f} img/s  {total:.0f} s")
-    del parallel
+    del learner
     processes.close()
     return state if processes.rank == 0 else None
 

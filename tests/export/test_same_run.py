@@ -9,9 +9,10 @@ torch = pytest.importorskip("torch")
 from export.__main__ import main  # noqa: E402
 from export.checkpoint import keep, restore  # noqa: E402
 from export.data import load  # noqa: E402
+from export.learner import blur  # noqa: E402
 from export.recipe import Recipe, TrainError  # noqa: E402
 from export.study import check_plot, study  # noqa: E402
-from export.train import NETWORK_OPTIONS, _blur  # noqa: E402
+from export.train import NETWORK_OPTIONS  # noqa: E402
 from gen.network import Network  # noqa: E402
 from tests.export.test_train import data, one_thread, train, trained  # noqa: E402, F401
 
@@ -161,17 +162,17 @@ def test_the_help_names_every_command(capsys):
 
 
 class _Latents:
-    """A model as :func:`export.train._blur` sees it, on the device "meta" like on a GPU: numbers of
-    the CPU don't mix with its own."""
+    """A model as :func:`export.learner.blur` sees it, on the device "meta" like on a GPU: numbers
+    of the CPU don't mix with its own."""
 
     def __init__(self, device):
         self.signs = {"stem": type("Sign", (), {"latent": torch.ones(4, 3, device=device)})()}
 
 
 def test_noise_is_drawn_where_the_latents_are_and_only_if_there_is_any():
-    _blur(_Latents("meta"), 0.1)
+    blur(_Latents("meta"), 0.1)
     model, state = _Latents("cpu"), torch.get_rng_state()
-    _blur(model, 0.0)
+    blur(model, 0.0)
     assert torch.equal(model.signs["stem"].latent, torch.ones(4, 3))
     assert torch.equal(torch.get_rng_state(), state)
 

@@ -1,0 +1,84 @@
+"""One optimiser step of a training run."""
+
+from contextlib import nullcontext
+
+import torch
+from torch.nn import functional as F
+
+from .distil import distillation_loss
+from .model import filter_means
+from .passes import compiled
+
+__all__ = ["Learner", "blur"]
+
+
+class Learner:
+    """A net, its optimiser, and the step that a recipe makes of them.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Of :func:`export.paper.model_as`, on its device, with the weights that training begins with.
+    recipe : export.recipe.Recipe
+    processes : int
+        Those that share each step; all of them make their own learner.
+    teachers : list of export.distil.Teacher
+
+    Raises
+    ------
+    export.passes.CompileError
+        The recipe wants a compiled model and there can't be one here.
+    """
+
+    def __init__(self, model, recipe, processes=1, teachers=()):
+        self.model, self.recipe, self.teachers = model, recipe, teachers
+        device = model.log_scale.device
+        self.optimiser = torch.optim.Adam([
+            {"params": [sign.latent for sign in model.signs.values()], "peak": recipe.rate},
+            {"params": [model.log_scale], "peak": recipe.scale_rate}], lr=0.0, fused=True)
+        if recipe.compile:
+            model.passes = compiled(device)
+        self._parallel = (torch.nn.parallel.DistributedDataParallel(model) if processes > 1
+                          else model)
+        self._mixed = (torch.autocast(device.type, torch.bfloat16) if recipe.amp == "bf16"
+                       else nullcontext())
+
+    def step(self, x, y, t, whole=None):
+        """Learn from images ``x``, uint8[n, 3, h, w], of the classes ``y``, int64[n], at fraction
+        ``t`` of the run; ``whole`` are the images at full size, for the teachers.
+
+        Returns ``(loss, right)``: the mean over the images and how many of them were right.
+        """
+        recipe = self.recipe
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak"] * recipe.rate_factor(t)
+        self.model.rounding = t >= recipe.round_from
+        with self._mixed:
+            taught = [teacher.logits(whole) for teacher in self.teachers]
+            logits = self._parallel(x)
+        loss = F.cross_entropy(logits.float(), y, label_smoothing=recipe.smoothing)
+        if self.teachers:
+            from_them = distillation_loss(logits.float(), taught, recipe.temperature)
+            loss = (1 - recipe.distil) * loss + recipe.distil * from_them
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        if recipe.normalise:
+            _normalise(self.model)
+        return loss.item(), (logits.argmax(1) == y).sum().item()
+
+
+@torch.no_grad()
+def blur(model, noise):
+    """Add ``noise``, relative to their standard deviation, to each layer's latents."""
+    if not noise:
+        return
+    for sign in model.signs.values():
+        sign.latent += noise * sign.latent.std() * torch.randn_like(sign.latent)
+
+
+@torch.no_grad()
+def _normalise(model):
+    for sign in model.signs.values():
+        sign.latent.sub_(filter_means(sign.latent))
+        sign.latent.div_(sign.latent.std())

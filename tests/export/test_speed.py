@@ -1,0 +1,50 @@
+"""Timing training steps."""
+
+import re
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch._dynamo.utils import counters  # noqa: E402
+
+from export.__main__ import main  # noqa: E402
+from export.processes import Processes  # noqa: E402
+from export.recipe import Recipe  # noqa: E402
+from export.speed import speed  # noqa: E402
+from gen.network import Network  # noqa: E402
+from tests.export.test_passes import compiler  # noqa: E402
+from tests.export.test_train import one_thread  # noqa: E402, F401
+
+
+def test_every_network_and_side_has_its_row(capsys):
+    assert main(["speed", "--depth", "8", "--width", "1", "2", "--side", "8", "16", "--batch", "4",
+                 "--turns", "1"]) == 0
+    out, err = capsys.readouterr()
+    head, _, *rows = out.splitlines()
+    assert head == "| network | side | images/s, plain |"
+    assert [re.fullmatch(r"\| wrn-8-(\d) \| (\d+) \| [\d,]*[1-9][\d,]* \|", row).groups()
+            for row in rows] == [("1", "8"), ("1", "16"), ("2", "8"), ("2", "16")]
+    assert err.splitlines() == rows   # each as it comes
+
+
+@compiler
+def test_compiled_and_not_take_turns():
+    counters.clear()
+    recipe = Recipe(epochs=1, batch=4, compile=True)
+    (row,) = speed([Network(8, 1, side=8, act_frac=1)], recipe, Processes("cpu"), 2,
+                   log=lambda line: None)
+    assert row["plain"] > 0 < row["compiled"]
+    assert counters["stats"]["unique_graphs"] > 0
+
+
+@pytest.mark.parametrize("options, told", [
+    (["--side", "9"], "side must be a multiple of 8"), (["--depth", "9"], "Depth must be 6n+2"),
+    (["--batch", "0"], "Batch must be at least 1"),
+    (["--device", "cuda"], "Device must be cpu: this PyTorch sees no CUDA device")])
+def test_what_cannot_be_timed_is_refused(options, told, capsys):
+    if "cuda" in options and torch.cuda.is_available():
+        pytest.skip("there's a CUDA device")
+    assert main(["speed", *options]) == 2
+    out, err = capsys.readouterr()
+    assert told in err and not out
