@@ -24,6 +24,7 @@ from .taps import FrameTaps, TapSorter
 
 RESET_CYCLES = 4
 SCORE_BITS = 32
+AFTER = 64       # cycles after the last frame's scores in which nothing else may come
 
 
 class WeightFeed:
@@ -86,7 +87,7 @@ class Frames:
             await self._traffic()
         except Trouble as trouble:
             pending = next((r for r in self.results if "scores" not in r), self.results[-1])
-            pending.setdefault("difference", trouble.difference)
+            pending["difference"] = pending.get("difference") or trouble.difference
         return self.results
 
     async def _traffic(self):
@@ -104,12 +105,14 @@ class Frames:
         score_stalls = stalls(self.seed and self.seed + 1, (0.5, 0.9))
         taking, standing, scores = False, None, []
         done, quiet, kinds = 0, 0, [conv.kind for conv in self.network.convs]
+        left = AFTER
         frame_pixels = self.network.side ** 2
         weights = WeightFeed(dut, self.job, self.seed) if self.job["weights"] else None
-        while done < len(self.order):
+        while left:
             await edge
             self.cycle += 1
             quiet += 1
+            left -= done == len(self.order)
             if weights is not None and weights.step():
                 quiet = 0
             # Values are those from before this edge: what was offered and taken by it.
@@ -127,6 +130,8 @@ class Frames:
                     image_valid.value = 1
                     offered = True
             valid = scores_valid.value == 1
+            if valid and done == len(self.order):
+                raise Trouble("scores", "nothing after the last frame", "another offer")
             if valid or standing is not None:
                 payload = number(dut.scores__payload) if valid else None
                 if standing is not None and payload != standing:
