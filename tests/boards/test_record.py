@@ -1,6 +1,7 @@
 """Reports that are kept, and README's tables of them."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from boards.record import RecordError, main, record
 from boards.table import main as table_main
 from boards.table import marks, replace_tables, routed_table, short_table, simulated_table
 from gen import report
+from gen.package import Package, shipped
 from tests.boards import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -118,6 +120,23 @@ def test_readmes_show_the_recorded_results(path):
     text = path.read_text()
     assert replace_tables(text) == text, (
         "run `python -m boards.table --update README.md boards/results/README.md`")
+
+
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_texts_tell_the_accuracy_of_the_weights_that_ship(width):
+    package = Package.load(shipped(20, width))
+    text, exact = READMES[0].read_text(), f"{100 * package.accuracy:.2f}"
+    assert f"{exact} %" in text
+    for path in ("CHANGELOG.md", "export/README.md", f"gen/packages/wrn-20-{width}.md"):
+        assert exact in (ROOT / path).read_text(), path
+    row = re.search(rf"\| signstream WRN-20-{width} \|.* \| ([\d.]+) ms \| (.*) \|", text)
+    if row:                               # the table of others has two of ours
+        measured = json.loads((ROOT / "boards" / "results" / f"wrn-20-{width}-ulx3s-85f.json")
+                              .read_text())["latency_us"]["measured"]
+        assert row.groups() == (f"{measured / 1000:.2f}",
+                                f"{100 * package.accuracy:.1f} % of {package.test_images:,}")
+    else:
+        assert width == 4
 
 
 def test_no_file_is_renewed_where_one_has_no_table(tmp_path, capsys):
