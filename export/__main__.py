@@ -42,9 +42,9 @@ def _sides(text):
             f"must be SIDE:FRACTION,... such as 16:0.5,24:0.75, not {text!r}") from None
 
 
-def _add_device(p):
+def _add_device(p, threads="CPU threads (PyTorch's choice)"):
     p.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(%(default)s)")
-    p.add_argument("--threads", type=count, help="CPU threads of a process (PyTorch's choice)")
+    p.add_argument("--threads", type=count, help=threads)
 
 
 def _add_recipe(p, rate):
@@ -62,7 +62,7 @@ def _add_machine(p):
     p.add_argument("--compile", action="store_true",
                    help="compile what lies between the convolutions: faster after a minute, needs "
                         "a C++ compiler")
-    _add_device(p)
+    _add_device(p, "CPU threads of a process (PyTorch's choice)")
 
 
 def _parser():
@@ -182,14 +182,15 @@ def _parser():
     p.add_argument("--epochs", type=count, required=True, help="length of each run")
     _add_recipe(p, 0.004)
 
-    p = add(commands, "speed", "how many images a second networks train with on this machine",
+    p = add(commands, "speed", "images a second of training here: networks in the formats of those "
+            "that ship, random images, --normalise",
             "speed --width 1 2 4 --side 24 32 --amp bf16 --compile")
     p.add_argument("--depth", type=int, default=20, help="6n+2 (%(default)s)")
     p.add_argument("--width", type=int, nargs="+", default=[1], help="times 16 channels (1)")
     p.add_argument("--side", type=int, nargs="+", default=[32], help="of the images, pixels (32)")
     p.add_argument("--batch", type=int, default=64,
                    help="images per step, all processes together (%(default)s)")
-    p.add_argument("--turns", type=count, default=10, help="steps that are timed (%(default)s)")
+    p.add_argument("--steps", type=count, default=10, help="so many are timed (%(default)s)")
     _add_machine(p)
     return parser
 
@@ -250,7 +251,7 @@ def _speed(options):
     processes = Processes(options.device)
     check_batch(recipe, processes)
     quiet = processes.rank > 0
-    rows = speed(networks, recipe, processes, options.turns,
+    rows = speed(networks, recipe, processes, options.steps,
                  (lambda line: None) if quiet else _tell)
     processes.close()
     if not quiet:

@@ -10,7 +10,7 @@ from .model import centred
 from .paper import OURS, Variant
 from .recipe import VARIANT, TrainError
 
-__all__ = ["identity", "keep", "lineage", "restore", "restore_ours", "save", "variant_of"]
+__all__ = ["digest", "keep", "lineage", "restore", "restore_ours", "save", "variant_of"]
 
 KEPT = ("network", "recipe", "class_names", "train_images", "model", "epoch", "seen", "elapsed",
         "history", "finished")  # in every checkpoint, whatever version wrote it
@@ -70,8 +70,8 @@ def keep(state, path):
     save(Path(path), {**rest, "model": latents})
 
 
-def identity(state):
-    """Of a checkpoint's network and weights, hexadecimal."""
+def digest(state):
+    """Hexadecimal identity of a checkpoint's network and weights."""
     h = hashlib.blake2s(json.dumps(state["network"], sort_keys=True).encode())
     for name, value in sorted(state["model"].items()):
         h.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

@@ -9,7 +9,7 @@ from .distil import distillation_loss
 from .model import filter_means
 from .passes import compiled
 
-__all__ = ["Learner", "blur"]
+__all__ = ["Learner", "add_noise"]
 
 
 class Learner:
@@ -23,6 +23,10 @@ class Learner:
     processes : int
         Those that share each step; all of them make their own learner.
     teachers : list of export.distil.Teacher
+
+    Members
+    -------
+    model, optimiser
 
     Raises
     ------
@@ -47,7 +51,7 @@ class Learner:
         """Learn from images ``x``, uint8[n, 3, h, w], of the classes ``y``, int64[n], at fraction
         ``t`` of the run; ``whole`` are the images at full size, for the teachers.
 
-        Returns ``(loss, right)``: the mean over the images and how many of them were right.
+        Returns ``(loss, right)``: the mean over this process's images and how many were right.
         """
         recipe = self.recipe
         for group in self.optimiser.param_groups:
@@ -69,7 +73,7 @@ class Learner:
 
 
 @torch.no_grad()
-def blur(model, noise):
+def add_noise(model, noise):
     """Add ``noise``, relative to their standard deviation, to each layer's latents."""
     if not noise:
         return

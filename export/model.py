@@ -194,16 +194,17 @@ class WRN(nn.Module):
         x = (images.to(torch.float32) - PIXEL_ZERO).contiguous(memory_format=torch.channels_last)
         convs, entries = iter(net.convs), iter(net.entries)
         stem = next(convs)
-        r, u = join(stem.name, x.new_zeros(()), conv(stem, x), next(entries))
+        sums = conv(stem, x)
         if not rounding or net.res_bits > 8:
-            r = r.to(torch.float32)  # autocast's bfloat16 holds integers of 8 bits, and no more
+            sums = sums.to(torch.float32)  # bfloat16 holds integers of 8 bits, and no more
+        r, u = join(stem.name, x.new_zeros(()), sums, next(entries))
         for first, second, entry in zip(convs, convs, entries):
             u = clip(conv(first, u), low, high)
             tap(first.name, u, torch.uint8, net.zero)
             branch = conv(second, u)
             if first.stride == 2:
-                sums = F.avg_pool2d(r.to(torch.float32), 3, 2, 1, divisor_override=1)
-                r = whole(sums * (POOL_MULTIPLIER / 2 ** POOL_SHIFT)).to(r.dtype)
+                nine = F.avg_pool2d(r.to(torch.float32), 3, 2, 1, divisor_override=1)
+                r = whole(nine * (POOL_MULTIPLIER / 2 ** POOL_SHIFT)).to(r.dtype)
                 r = F.pad(r, (0, 0, 0, 0, 0, second.cout - first.cin))
             r, u = join(second.name, r, branch, entry)
         gap = u.sum((2, 3), dtype=torch.float32)

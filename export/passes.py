@@ -64,8 +64,8 @@ class Join(torch.autograd.Function):
 
     The residual is ``r``, integers, and the nearest ones of ``branch``, halves up, within
     ``limits``, ``(low, high)``; the activations are what :class:`Clip` makes of it with
-    ``window``, its ``(low, high, scale)``. The gradient passes to both where the sum lies inside.
-    That's where the result does, which is kept for the next block anyway.
+    ``window``, its ``(low, high, scale)``. The gradient passes to both where the rounded sum lies
+    inside. That's where the result does, which is kept for the next block anyway.
     """
 
     @staticmethod

@@ -38,7 +38,7 @@ def _trainer(network, recipe, processes):
     return step
 
 
-def speed(networks, recipe, processes, turns=10, log=print):
+def speed(networks, recipe, processes, count=10, log=print):
     """Time training steps.
 
     Parameters
@@ -50,20 +50,26 @@ def speed(networks, recipe, processes, turns=10, log=print):
         faster at one time than at another.
     processes : export.processes.Processes
         Those that share each step.
-    turns : int
-        Steps of each.
+    count : int
+        Steps of each that are timed.
 
     Returns a list of dicts: ``network``, and the images a second of the median step ``plain`` and,
     with a recipe that compiles, ``compiled``, all processes together.
+
+    Raises
+    ------
+    export.passes.CompileError
+        The recipe compiles and nothing can be compiled here.
     """
-    ways = {"plain": False, "compiled": True} if recipe.compile else {"plain": False}
     rows = []
+    ways = {"plain": False, "compiled": True} if recipe.compile else {"plain": False}
     for network in networks:
         torch.compiler.reset()  # what was compiled for another network counts against the limit
+        steps = None  # the last network's go first
         steps = {way: _trainer(network, replace(recipe, compile=on), processes)
                  for way, on in ways.items()}
         seconds = {way: [] for way in ways}
-        for _ in range(turns):
+        for _ in range(count):
             for way, step in steps.items():
                 seconds[way].append(step())
         rows.append({"network": network} | {way: recipe.batch / statistics.median(times)

@@ -16,10 +16,10 @@ import torch
 from gen.network import Network
 
 from .adapt import adapted
-from .checkpoint import identity, lineage, restore, restore_ours, save, variant_of
+from .checkpoint import digest, lineage, restore, restore_ours, save, variant_of
 from .data import augment, check_images, shrink
 from .distil import Teacher
-from .learner import Learner, blur
+from .learner import Learner, add_noise
 from .model import calibrate
 from .paper import OURS, model_as
 from .paths import check_out
@@ -84,7 +84,7 @@ def _check_start(path, state, start):
     """Refuse the run of the checkpoint ``state`` for one that began with that at ``start``."""
     parent = None if start is None else restore(start)
     if state.get("start"):
-        same = parent is not None and state["start"] == identity(parent)
+        same = parent is not None and state["start"] == digest(parent)
     else:  # it's from before identities were kept, or began with nothing: its history tells
         same = state.get("before", []) == (lineage(parent) if parent else [])
     if not same:
@@ -173,7 +173,7 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
                              f"{recipe.variant}; leave --start-from out")
         state, parent = None, restore_ours(start, "a run can start only from one")
         network, weights = adapted(Network.from_dict(parent["network"]), parent["model"], network)
-        before, begun = lineage(parent), identity(parent)
+        before, begun = lineage(parent), digest(parent)
     else:
         state, before, begun = None, [], None
         network = calibrate(network, images.pixels[:256], recipe.act_rms, recipe.branch,
@@ -187,7 +187,7 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         elapsed, history = state["elapsed"], state["history"]
     elif start is not None:
         model.load_state_dict(weights)
-        blur(model, recipe.noise)
+        add_noise(model, recipe.noise)
     learner = Learner(model, recipe, processes.size, taught_by)
     if state:
         learner.optimiser.load_state_dict(state["optimiser"])

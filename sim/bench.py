@@ -24,7 +24,7 @@ from .taps import FrameTaps, TapSorter
 
 RESET_CYCLES = 4
 SCORE_BITS = 32
-AFTER = 64       # cycles after the last frame's scores in which nothing else may come
+AFTER = 256      # cycles after the last frame in which no other score may come; one takes 91
 
 
 class WeightFeed:

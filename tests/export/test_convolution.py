@@ -6,7 +6,14 @@ torch = pytest.importorskip("torch")
 
 from torch.nn import functional as F  # noqa: E402
 
+from export import convolution  # noqa: E402
 from export.convolution import NARROW, conv  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def amx(monkeypatch):
+    """As on a processor that has it: others only are slower that way."""
+    monkeypatch.setattr(convolution, "AMX", True)
 
 
 def few(*shape):
@@ -14,13 +21,13 @@ def few(*shape):
     return torch.randint(-1, 2, shape) * (torch.rand(shape) < 0.3)
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("images", [1, 12, 16])   # 12 aren't a multiple of eight
-@pytest.mark.parametrize("width", [1, 4, NARROW])
-def test_gradients_are_those_of_a_plain_convolution(width, images, stride):
+@pytest.mark.parametrize("width, stride", [(1, 1), (5, 1), (NARROW, 1), (2, 2), (10, 2), (11, 2),
+                                           (2 * NARROW, 2)])
+@pytest.mark.parametrize("images", [1, 2, 12, 16])   # 12 aren't a multiple of eight
+def test_gradients_are_those_of_a_plain_convolution(width, stride, images):
     torch.manual_seed(width)
-    x, w = few(images, 6, 3 * stride, width * stride).float(), few(10, 6, 3, 3).float()
-    grad = few(images, 10, 3, width)
+    x, w = few(images, 6, 5, width).float(), few(10, 6, 3, 3).float()
+    grad = few(images, 10, -(-5 // stride), -(-width // stride))
     results = []
     for convolve, dtype in ((conv, torch.bfloat16),
                             (lambda x, w, s: F.conv2d(x, w, None, s, 1), torch.float32)):
@@ -34,11 +41,14 @@ def test_gradients_are_those_of_a_plain_convolution(width, images, stride):
         assert torch.equal(got, wanted)
 
 
-def test_only_narrow_maps_in_bfloat16_are_moved():
-    def way(width, dtype=torch.bfloat16, stride=1):
-        x, w = torch.zeros(8, 2, 4, width, dtype=dtype), torch.zeros(2, 2, 3, 3, dtype=dtype)
+def test_only_narrow_maps_in_bfloat16_are_moved(monkeypatch):
+    def way(width, dtype=torch.bfloat16, stride=1, images=8):
+        x, w = torch.zeros(images, 2, 4, width, dtype=dtype), torch.zeros(2, 2, 3, 3, dtype=dtype)
         return conv(x, w.requires_grad_(), stride).grad_fn.name()
 
     assert way(NARROW) == way(2 * NARROW, stride=2) == "ConvBackward"
-    assert way(NARROW + 1) == way(2 * NARROW) == way(NARROW, torch.float32) \
-        == "ConvolutionBackward0"
+    plain = "ConvolutionBackward0"
+    assert way(NARROW + 1) == way(2 * NARROW) == way(NARROW, torch.float32) == plain
+    assert way(NARROW - 1, stride=2) == way(NARROW, images=7) == plain
+    monkeypatch.setattr(convolution, "AMX", False)
+    assert way(NARROW) == plain

@@ -59,6 +59,17 @@ def test_a_blocks_end_rounds_the_branch_alone_saturates_and_activates():
     assert torch.equal(r.grad, whole.grad) and torch.equal(branch.grad, whole.grad)
 
 
+def test_the_stem_joins_nothing():
+    """Its residual is the convolution itself: one zero for all of its numbers."""
+    sums = halves(2, 3, 4, 4).requires_grad_()
+    r, u = Join.apply(torch.zeros(()), sums, (-20, 19), (-2, 13, 0.5), EAGER)
+    whole = nearest(sums.detach())
+    assert torch.equal(r, whole.clamp(-20, 19))
+    assert torch.equal(u, nearest(r.detach() * 0.5).clamp(-2, 13))
+    r.sum().backward()
+    assert torch.equal(sums.grad, ((whole > -20) & (whole < 19)).float())
+
+
 def test_the_last_residual_needs_no_gradient_of_its_own():
     """Nothing but the activations goes on from there."""
     r, branch = (nearest(halves(1, 2, 3, 3)).requires_grad_() for _ in range(2))

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 from export.__main__ import main  # noqa: E402
 from export.checkpoint import keep, restore  # noqa: E402
 from export.data import load  # noqa: E402
-from export.learner import blur  # noqa: E402
+from export.learner import add_noise  # noqa: E402
 from export.recipe import Recipe, TrainError  # noqa: E402
 from export.study import check_plot, study  # noqa: E402
 from export.train import NETWORK_OPTIONS  # noqa: E402
@@ -158,21 +158,21 @@ def test_a_torch_file_that_is_no_whole_checkpoint_is_refused_by_name(trained, tm
 def test_the_help_names_every_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert "train|eval|pack|keep|card|study|versus" in capsys.readouterr().out
+    assert "train|eval|pack|keep|card|study|versus|speed" in capsys.readouterr().out
 
 
 class _Latents:
-    """A model as :func:`export.learner.blur` sees it, on the device "meta" like on a GPU: numbers
-    of the CPU don't mix with its own."""
+    """A model as :func:`export.learner.add_noise` sees it, on the device "meta" like on a GPU:
+    numbers of the CPU don't mix with its own."""
 
     def __init__(self, device):
         self.signs = {"stem": type("Sign", (), {"latent": torch.ones(4, 3, device=device)})()}
 
 
 def test_noise_is_drawn_where_the_latents_are_and_only_if_there_is_any():
-    blur(_Latents("meta"), 0.1)
+    add_noise(_Latents("meta"), 0.1)
     model, state = _Latents("cpu"), torch.get_rng_state()
-    blur(model, 0.0)
+    add_noise(model, 0.0)
     assert torch.equal(model.signs["stem"].latent, torch.ones(4, 3))
     assert torch.equal(torch.get_rng_state(), state)
 

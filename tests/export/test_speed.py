@@ -9,9 +9,11 @@ torch = pytest.importorskip("torch")
 from torch._dynamo.utils import counters  # noqa: E402
 
 from export.__main__ import main  # noqa: E402
+from export.learner import Learner  # noqa: E402
+from export.passes import EAGER  # noqa: E402
 from export.processes import Processes  # noqa: E402
 from export.recipe import Recipe  # noqa: E402
-from export.speed import speed  # noqa: E402
+from export.speed import FIRST, speed  # noqa: E402
 from gen.network import Network  # noqa: E402
 from tests.export.test_passes import compiler  # noqa: E402
 from tests.export.test_train import one_thread  # noqa: E402, F401
@@ -19,7 +21,7 @@ from tests.export.test_train import one_thread  # noqa: E402, F401
 
 def test_every_network_and_side_has_its_row(capsys):
     assert main(["speed", "--depth", "8", "--width", "1", "2", "--side", "8", "16", "--batch", "4",
-                 "--turns", "1"]) == 0
+                 "--steps", "1"]) == 0
     out, err = capsys.readouterr()
     head, _, *rows = out.splitlines()
     assert head == "| network | side | images/s, plain |"
@@ -29,13 +31,25 @@ def test_every_network_and_side_has_its_row(capsys):
 
 
 @compiler
-def test_compiled_and_not_take_turns():
+def test_compiled_and_not_take_turns(monkeypatch):
+    ways, step = [], Learner.step
+    monkeypatch.setattr(Learner, "step", lambda self, *args: (
+        ways.append("plain" if self.model.passes is EAGER else "compiled"), step(self, *args))[1])
     counters.clear()
     recipe = Recipe(epochs=1, batch=4, compile=True)
     (row,) = speed([Network(8, 1, side=8, act_frac=1)], recipe, Processes("cpu"), 2,
                    log=lambda line: None)
     assert row["plain"] > 0 < row["compiled"]
+    assert ways[2 * FIRST:] == ["plain", "compiled"] * 2
     assert counters["stats"]["unique_graphs"] > 0
+
+
+@pytest.mark.parametrize("command", ["study run.pt --data d", "versus --data d --out o --epochs 1"])
+def test_a_device_that_is_not_there_is_refused(command, capsys):
+    if torch.cuda.is_available():
+        pytest.skip("there's a CUDA device")
+    assert main([*command.split(), "--device", "cuda"]) == 2
+    assert "Device must be cpu: this PyTorch sees no CUDA device" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options, told", [
