@@ -12,6 +12,8 @@ from gen.package import Package
 
 from .card import card
 from .checkpoint import keep, restore
+from .copies import alike
+from .copies import table as copies_table
 from .data import load
 from .pack import PackError, evaluate, pack
 from .paper import ACTS, NORMS, SCALES, WEIGHT_BITS
@@ -75,7 +77,7 @@ def _parser():
     parser = argparse.ArgumentParser("python -m export", description=__doc__, epilog=EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True,
-                                     metavar="train|eval|pack|keep|card|study|versus|speed")
+                                     metavar="train|eval|pack|keep|card|study|versus|speed|copies")
 
     p = add(commands, "train", "train a network into a checkpoint",
             "train --data DIR --width 1 --minutes 90 --sides 16:0.5,24:0.7 --out run.pt")
@@ -192,6 +194,10 @@ def _parser():
                    help="images per step, all processes together (%(default)s)")
     p.add_argument("--steps", type=count, default=10, help="so many are timed (%(default)s)")
     _add_machine(p)
+
+    p = add(commands, "copies", "how much of copies the channels of a widened network still are",
+            "copies gen/packages/wrn-20-4.safetensors")
+    p.add_argument("network", type=Path, help="package (.safetensors) or checkpoint")
     return parser
 
 
@@ -298,11 +304,17 @@ def _keep(options):
     print(f"{options.out}  {options.out.stat().st_size:,} bytes")
 
 
+def _package(path):
+    """The package at ``path``, or of the checkpoint there."""
+    return Package.load(path) if path.suffix == ".safetensors" else pack(restore(path))
+
+
+def _copies(options):
+    print(copies_table(alike(_package(options.network).weights)))
+
+
 def _eval(options):
-    if options.network.suffix == ".safetensors":
-        package = Package.load(options.network)
-    else:
-        package = pack(restore(options.network))
+    package = _package(options.network)
     test = load(options.data, options.side)[1].head(options.images)
     pytorch, golden = evaluate(package, test, _progress)
     print(f"PyTorch {100 * pytorch:.2f} %  golden {100 * golden:.2f} %  of {len(test)} images, "
@@ -325,7 +337,8 @@ def _run(options):
     if getattr(options, "device", "cpu") == "cuda" and not torch.cuda.is_available():
         raise TrainError("Device must be cpu: this PyTorch sees no CUDA device")
     {"train": _train, "pack": _pack, "keep": _keep, "eval": _eval, "card": _card,
-     "study": _study, "versus": _versus, "speed": _speed}[options.command](options)
+     "study": _study, "versus": _versus, "speed": _speed,
+     "copies": _copies}[options.command](options)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from export.__main__ import main  # noqa: E402
 from export.adapt import AdaptError, adapted  # noqa: E402
+from export.copies import alike  # noqa: E402
 from export.model import WRN  # noqa: E402
 from gen.network import Network  # noqa: E402
 from gen.package import Package  # noqa: E402
@@ -76,3 +78,22 @@ def test_a_finer_residual_differs_from_the_old_one_by_rounding_alone():
 def test_a_start_that_cannot_be_is_refused(wanted, message):
     with pytest.raises(AdaptError, match=message):
         adapted(NET, state_of(NET), wanted)
+
+
+def test_copies_are_told_from_channels_with_nothing_in_common(tmp_path, capsys):
+    network, wide = adapted(NET, state_of(NET), Network(8, 2, side=16, act_frac=1))
+    model = WRN(network)
+    model.load_state_dict(wide)
+    copies, weights = model.weights(), Package.random(network, 1).weights
+    known = [share for pair in alike(copies).values() for share in pair if share is not None]
+    assert set(known) == {1.0} and len(known) == 2 * len(copies) - 2
+    weights["g2b0c1"] = copies["g2b0c1"].copy()
+    weights["g2b0c1"][1::2, :, 0] *= -1          # a row of three in every second output
+    shares = alike(weights)
+    assert shares["g2b0c1"] == (pytest.approx(2 / 3), 1.0)
+    assert all(0.4 < share < 0.6 for share in shares["g2b0c0"])
+    assert shares["stem"][1] is None and shares["head"][0] is None
+    package = tmp_path / "wide.safetensors"
+    Package(network, weights, tuple("abcdefghij"), {}).save(package)
+    assert main(["copies", str(package)]) == 0
+    assert "\n| g2b0c1 | 67% | 100% |\n" in capsys.readouterr().out

@@ -158,7 +158,7 @@ def test_a_torch_file_that_is_no_whole_checkpoint_is_refused_by_name(trained, tm
 def test_the_help_names_every_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert "train|eval|pack|keep|card|study|versus|speed" in capsys.readouterr().out
+    assert "train|eval|pack|keep|card|study|versus|speed|copies" in capsys.readouterr().out
 
 
 class _Latents:
