@@ -172,7 +172,11 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
             raise TrainError(f"A run that starts from another must be of a net with {OURS}, not "
                              f"{recipe.variant}; leave --start-from out")
         state, parent = None, restore_ours(start, "a run can start only from one")
-        network, weights = adapted(Network.from_dict(parent["network"]), parent["model"], network)
+        narrow = Network.from_dict(parent["network"])
+        if network.width > narrow.width and not recipe.noise:
+            raise TrainError("Channels of a wider network begin as copies, get the same gradients "
+                             "and stay copies: tell them apart with --noise, such as 1")
+        network, weights = adapted(narrow, parent["model"], network)
         before, begun = lineage(parent), digest(parent)
     else:
         state, before, begun = None, [], None

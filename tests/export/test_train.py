@@ -121,7 +121,8 @@ def test_a_run_may_start_from_another_ones_weights(data, trained, tmp_path, caps
 
     capsys.readouterr()
     wide, deep = tmp_path / "wide.pt", tmp_path / "deep.pt"
-    assert train(data, wide, "--epochs", 1, "--width", 2, "--start-from", out) == 0
+    assert train(data, wide, "--epochs", 1, "--width", 2, "--noise", 1, "--start-from",
+                 out) == 0
     assert train(data, deep, "--epochs", 1, "--depth", 14, "--start-from", trained) == 2
     assert "only from one of the same depth, 14, not 8" in capsys.readouterr().err
 
@@ -193,16 +194,15 @@ def test_a_distilled_run_resumes_exactly_and_needs_its_teacher(data, trained, te
     assert "--teacher teacher1a.pt teacher1b.pt" in run and "--distil 0.7" in run
 
 
-def test_noise_tells_copies_of_a_channel_apart(data, trained, tmp_path):
-    def rows(noise):
-        out = tmp_path / f"{noise}.pt"
-        assert train(data, out, "--epochs", 1, "--width", 2, "--start-from", trained, "--noise",
-                     noise) == 0
-        latent = restore(out)["model"]["signs.g0b0c0.latent"]
-        return latent[::2], latent[1::2]
+def test_noise_tells_copies_of_a_channel_apart(data, trained, tmp_path, capsys):
+    def wider(noise):
+        return train(data, tmp_path / "wide.pt", "--epochs", 1, "--width", 2, "--start-from",
+                     trained, "--noise", noise)
 
-    assert torch.equal(*rows(0))
-    a, b = rows(0.2)
+    assert wider(0) == 2 and "stay copies: tell them apart with --noise" in capsys.readouterr().err
+    assert wider(0.2) == 0
+    latent = restore(tmp_path / "wide.pt")["model"]["signs.g0b0c0.latent"]
+    a, b = latent[::2], latent[1::2]
     assert not torch.equal(a, b) and np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.5
 
 
