@@ -194,6 +194,7 @@ def _parser():
                    help="images per step, all processes together (%(default)s)")
     p.add_argument("--steps", type=count, default=10, help="so many are timed (%(default)s)")
     _add_machine(p)
+    p.set_defaults(epochs=1, normalise=True)
 
     p = add(commands, "copies", "how much of copies the channels of a widened network still are",
             "copies gen/packages/wrn-20-4.safetensors")
@@ -250,8 +251,7 @@ def _versus(options):
 
 
 def _speed(options):
-    recipe = Recipe(epochs=1, normalise=True, batch=options.batch, amp=options.amp,
-                    compile=options.compile)
+    recipe = _recipe(options)
     networks = [Network(options.depth, width, side=side, act_frac=1, res_bits=8, res_frac=2)
                 for width in options.width for side in options.side]
     processes = Processes(options.device)

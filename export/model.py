@@ -175,18 +175,18 @@ class WRN(nn.Module):
         def whole(x):
             return Round.apply(x) if rounding else x
 
-        def clip(x, low, high, scale=1.0):
+        def clip(x, scale=1.0):
             if not rounding:
                 return F.hardtanh(x * scale, low, high)
             return Clip.apply(x, low, high, scale, self.passes)
 
         def join(name, r, branch, entry):
-            window = low, high, 2.0 ** -entry
+            limits, scale = (-limit, limit - 1), 2.0 ** -entry
             if rounding:
-                r, u = Join.apply(r, branch, (-limit, limit - 1), window, self.passes)
+                r, u = Join.apply(r, branch, limits, (low, high, scale), self.passes)
             else:
-                r = F.hardtanh(r + branch, -limit, limit - 1)
-                u = clip(r, *window)
+                r = F.hardtanh(r + branch, *limits)
+                u = clip(r, scale)
             tap(name, r)
             tap(f"{name}.act", u, torch.uint8, net.zero)
             return r, u
@@ -199,7 +199,7 @@ class WRN(nn.Module):
             sums = sums.to(torch.float32)  # bfloat16 holds integers of 8 bits, and no more
         r, u = join(stem.name, x.new_zeros(()), sums, next(entries))
         for first, second, entry in zip(convs, convs, entries):
-            u = clip(conv(first, u), low, high)
+            u = clip(conv(first, u))
             tap(first.name, u, torch.uint8, net.zero)
             branch = conv(second, u)
             if first.stride == 2:

@@ -105,14 +105,15 @@ class Frames:
         score_stalls = stalls(self.seed and self.seed + 1, (0.5, 0.9))
         taking, standing, scores = False, None, []
         done, quiet, kinds = 0, 0, [conv.kind for conv in self.network.convs]
-        left = AFTER
+        frames, left = len(self.order), AFTER
         frame_pixels = self.network.side ** 2
         weights = WeightFeed(dut, self.job, self.seed) if self.job["weights"] else None
         while left:
             await edge
             self.cycle += 1
             quiet += 1
-            left -= done == len(self.order)
+            over = done == frames
+            left -= over
             if weights is not None and weights.step():
                 quiet = 0
             # Values are those from before this edge: what was offered and taken by it.
@@ -130,7 +131,7 @@ class Frames:
                     image_valid.value = 1
                     offered = True
             valid = scores_valid.value == 1
-            if valid and done == len(self.order):
+            if valid and over:
                 raise Trouble("scores", "nothing after the last frame", "another offer")
             if valid or standing is not None:
                 payload = number(dut.scores__payload) if valid else None
