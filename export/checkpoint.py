@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from pathlib import Path
 
 import torch
+
+from gen.files import whole
 
 from .model import centred
 from .paper import OURS, Variant
@@ -44,13 +45,8 @@ def restore_ours(path, why, floats=False):
 
 def save(path, state):
     """Write the checkpoint ``state``, a dict, to ``path``; one that's there is replaced whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with whole(path) as partial:
         torch.save(state, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _short(latent):
@@ -67,7 +63,7 @@ def keep(state, path):
     latents = {name: _short(value) if name.endswith(".latent") else value
                for name, value in state["model"].items()}
     rest = {name: value for name, value in state.items() if name != "optimiser"}
-    save(Path(path), {**rest, "model": latents})
+    save(path, {**rest, "model": latents})
 
 
 def digest(state):

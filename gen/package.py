@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as to_safetensors
 
+from .files import whole
 from .network import Network
 
 __all__ = ["FORMAT", "VERSION", "Package", "PackageError", "shipped"]
@@ -129,11 +130,8 @@ class Package:
         data = to_safetensors({name: np.frombuffer(_pack(w), np.uint8)
                                for name, w in self.weights.items()},
                               metadata={"signstream": json.dumps(header)})
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_bytes(data)
-        partial.replace(path)
+        with whole(path) as partial:
+            partial.write_bytes(data)
 
     @classmethod
     def load(cls, path):

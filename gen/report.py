@@ -5,6 +5,7 @@ from pathlib import Path
 
 from .device import DEVICES
 from .estimate import estimate_resources
+from .files import whole
 
 __all__ = ["NAME", "RESOURCES", "ReportError", "earlier", "measure", "read", "with_measured",
            "write"]
@@ -88,9 +89,8 @@ def with_measured(report, before):
 
 def write(folder, report):
     """Replace the report of a build folder in one step."""
-    partial = Path(folder) / f"{NAME}.partial"
-    partial.write_text(json.dumps(report, indent=2) + "\n")
-    partial.replace(Path(folder) / NAME)
+    with whole(Path(folder) / NAME) as partial:
+        partial.write_text(json.dumps(report, indent=2) + "\n")
 
 
 def measure(folder, *, cycles_per_frame=None, latency_cycles=None, fmax_mhz=None,

@@ -16,6 +16,7 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
+from gen.files import whole
 from gen.package import Package
 
 from .difference import first_difference
@@ -244,6 +245,5 @@ async def frames(dut):
         dut.rst.value = 0
         bench = Frames(dut, job, golden, images, run["order"], run["seed"])
         verdicts.append({**run, "frames": await bench.run(), "cycles": bench.cycle})
-        report = Path(job["report"])
-        report.with_suffix(".partial").write_text(json.dumps(verdicts))
-        report.with_suffix(".partial").replace(report)
+        with whole(job["report"]) as partial:
+            partial.write_text(json.dumps(verdicts))
