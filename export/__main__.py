@@ -18,7 +18,7 @@ from .data import load
 from .pack import PackError, evaluate, pack
 from .paper import ACTS, NORMS, SCALES, WEIGHT_BITS
 from .paths import check_out
-from .processes import Processes, check_batch
+from .processes import Processes, check_alone, check_batch
 from .recipe import Recipe, TrainError
 from .speed import speed
 from .speed import table as speed_table
@@ -332,6 +332,8 @@ def main(arguments=None):
 
 
 def _run(options):
+    if options.command not in ("train", "speed"):
+        check_alone(options.command)
     if getattr(options, "threads", None):
         torch.set_num_threads(options.threads)
     if getattr(options, "device", "cpu") == "cuda" and not torch.cuda.is_available():

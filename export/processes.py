@@ -8,7 +8,7 @@ from torch import distributed
 
 from .recipe import TrainError
 
-__all__ = ["Processes", "check_batch"]
+__all__ = ["Processes", "check_alone", "check_batch"]
 
 
 class Processes:
@@ -48,6 +48,14 @@ class Processes:
         if self.size > 1:
             gc.collect()  # a module in parallel is in cycles, and holds the group
             distributed.destroy_process_group()
+
+
+def check_alone(command):
+    """Raise :class:`.recipe.TrainError` where torchrun started several processes for ``command``,
+    the work of one."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise TrainError(f"{command} is the work of one process; start it with python instead of "
+                         f"torchrun")
 
 
 def check_batch(recipe, processes):
