@@ -27,6 +27,8 @@ class Learner:
     Members
     -------
     model, optimiser
+    mixed : context manager
+        In which convolutions have the precision of the recipe.
 
     Raises
     ------
@@ -44,8 +46,8 @@ class Learner:
             model.passes = compiled(device)
         self._parallel = (torch.nn.parallel.DistributedDataParallel(model) if processes > 1
                           else model)
-        self._mixed = (torch.autocast(device.type, torch.bfloat16) if recipe.amp == "bf16"
-                       else nullcontext())
+        self.mixed = (torch.autocast(device.type, torch.bfloat16) if recipe.amp == "bf16"
+                      else nullcontext())
 
     def step(self, x, y, t, whole=None):
         """Learn from images ``x``, uint8[n, 3, h, w], of the classes ``y``, int64[n], at fraction
@@ -57,7 +59,7 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * recipe.rate_factor(t)
         self.model.rounding = t >= recipe.round_from
-        with self._mixed:
+        with self.mixed:
             taught = [teacher.logits(whole) for teacher in self.teachers]
             logits = self._parallel(x)
         loss = F.cross_entropy(logits.float(), y, label_smoothing=recipe.smoothing)

@@ -11,6 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import export.train as training  # noqa: E402
 from export.__main__ import main  # noqa: E402
 from export.checkpoint import restore, variant_of  # noqa: E402
 from export.data import load  # noqa: E402
@@ -290,6 +291,18 @@ def test_bfloat16_trains_and_evaluates_in_float32(data, tmp_path):
     assert pack(state, load(data)[1]).accuracy == state["history"][-1]["test"]
 
 
+def test_the_last_test_figure_of_a_run_in_bfloat16_is_exact(data, tmp_path, monkeypatch):
+    """The others needn't be, and are ready sooner."""
+    inexact, measure = [], training.accuracy
+
+    def accuracy(*given, **more):
+        inexact.append(torch.is_autocast_enabled("cpu"))
+        return measure(*given, **more)
+    monkeypatch.setattr(training, "accuracy", accuracy)
+    assert train(data, tmp_path / "run.pt", "--epochs", 2, "--amp", "bf16") == 0
+    assert inexact == [True, False]
+
+
 @pytest.mark.parametrize("amp,capability,told", [
     ("bf16", "AVX2", True), ("bf16", "AVX512", False), ("off", "AVX2", False)])
 def test_bfloat16_without_instructions_for_it_is_told(
@@ -324,6 +337,19 @@ def test_two_processes_follow_one(data, tmp_path):
         # Adam divides by the gradient's size, so only a gradient near zero moves one otherwise.
         moved = (latent - two["model"][name]).abs()
         assert (moved < 1e-5).float().mean() > 0.7, name
+
+
+def test_work_of_one_process_is_refused_under_torchrun(
+        data, trained, tmp_path, monkeypatch, capsys):
+    """Each process would train every run, and write each file."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for command in (["study", trained, "--data", data, "--epochs", 1, "--out", tmp_path / "runs"],
+                    ["versus", "--data", data, "--epochs", 1, "--out", tmp_path / "runs"],
+                    ["pack", trained, "--out", tmp_path / "net.safetensors"]):
+        assert main([*map(str, command)]) == 2
+        assert (f"{command[0]} is the work of one process; start it with python"
+                in capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are read from /proc")
