@@ -7,7 +7,14 @@ et al. 2020, arXiv 2003.03488, section 4.3.
 import torch
 from torch.nn import functional as F
 
-__all__ = ["Teacher", "distillation_loss"]
+from gen.network import Network
+
+from .checkpoint import restore, variant_of
+from .data import check_images
+from .paper import model_as
+from .recipe import TrainError
+
+__all__ = ["Teacher", "distillation_loss", "load_teachers"]
 
 
 class Teacher:
@@ -30,6 +37,23 @@ class Teacher:
     def logits(self, images):
         """float32[n, classes] of uint8[n, 3, h, w] images."""
         return self.model(images).float()
+
+
+def load_teachers(paths, recipe, images, device):
+    """The :class:`Teacher` of each checkpoint of a run on ``images``; there may be none."""
+    if bool(paths) != bool(recipe.distil):
+        raise TrainError("Teachers' checkpoints and their share of the loss go together: give both "
+                         "--teacher and --distil, or neither")
+    return [_load(path, images, device) for path in paths]
+
+
+def _load(path, images, device):
+    state = restore(path)
+    network = Network.from_dict(state["network"])
+    check_images(images, network.side, state["class_names"], path)
+    model = model_as(network, variant_of(state))
+    model.load_state_dict(state["model"])
+    return Teacher(state, model.to(device))
 
 
 def distillation_loss(logits, taught, temperature):

@@ -14,23 +14,19 @@ from pathlib import Path
 
 import torch
 
-from gen.network import Network
-
-from .adapt import adapted
-from .checkpoint import digest, lineage, restore, restore_ours, save, variant_of
-from .data import augment, check_images, shrink
-from .distil import Teacher
+from .batches import Batches
+from .beginning import begin, check_run, check_start, data_of
+from .checkpoint import restore, save
+from .data import shrink
+from .distil import load_teachers
 from .learner import Learner, add_noise
-from .model import calibrate
-from .paper import OURS, model_as
+from .paper import model_as
 from .paths import check_out
 from .processes import Processes, check_batch
-from .recipe import Recipe, TrainError
+from .recipe import TrainError
 
 __all__ = ["accuracy", "finished", "train"]
 
-# What the command line decides of a run's network; data and calibration decide the rest.
-NETWORK_OPTIONS = "depth", "width", "act_bits", "act_frac", "res_bits", "res_frac"
 NO_BF16 = "DEFAULT", "AVX2"  # processors as PyTorch names them, without instructions for bfloat16
 
 
@@ -48,63 +44,35 @@ def accuracy(model, images, batch=500, ours=slice(None)):
     return right if ours != slice(None) else right / len(labels)
 
 
-def _teacher(path, images, device):
-    """The :class:`.distil.Teacher` with the checkpoint at ``path``."""
-    state = restore(path)
-    network = Network.from_dict(state["network"])
-    check_images(images, network.side, state["class_names"], path)
-    model = model_as(network, variant_of(state))
-    model.load_state_dict(state["model"])
-    return Teacher(state, model.to(device))
+class _Course:
+    """How far a run is.
 
+    Parameters
+    ----------
+    recipe : export.recipe.Recipe
+    steps : int
+        In an epoch.
+    processes : export.processes.Processes
+    state : dict, optional
+        The checkpoint that it goes on from.
+    """
 
-def _teachers(paths, recipe, images, device):
-    """Those of a run; there may be none."""
-    if bool(paths) != bool(recipe.distil):
-        raise TrainError("Teachers' checkpoints and their share of the loss go together: give both "
-                         "--teacher and --distil, or neither")
-    return [_teacher(path, images, device) for path in paths]
+    def __init__(self, recipe, steps, processes, state=None):
+        state = state or {"epoch": 0, "seen": 0, "elapsed": 0.0, "history": []}
+        self.recipe, self.steps, self.processes = recipe, steps, processes
+        self.epoch, self.seen, self.history = state["epoch"], state["seen"], state["history"]
+        self._began = time.monotonic() - state["elapsed"]
 
+    @property
+    def seconds(self):
+        """Since the run began, without what lay between its calls."""
+        return time.monotonic() - self._began
 
-def _check_run(path, state, network, recipe, images, test):
-    """Refuse the run of the checkpoint ``state`` for one of other options or other data."""
-    # Checkpoints from before a setting existed were trained with its default.
-    theirs = Recipe(epochs=1).settings | state["recipe"] | state["network"]
-    ours = recipe.settings | {name: getattr(network, name) for name in NETWORK_OPTIONS}
-    odd = sorted(name for name, value in ours.items() if theirs[name] != value)
-    if odd:
-        raise TrainError(f"{path}: was trained with another {', '.join(odd)}; resume with the "
-                         f"same options")
-    check_images(images, state["network"]["side"], state["class_names"], path)
-    if state.get("data", _data(images, test)) != _data(images, test):
-        raise TrainError(f"{path}: was trained and measured with other images; give the same ones, "
-                         f"or another --out")
-
-
-def _check_start(path, state, start):
-    """Refuse the run of the checkpoint ``state`` for one that began with that at ``start``."""
-    parent = None if start is None else restore(start)
-    if state.get("start"):
-        same = parent is not None and state["start"] == digest(parent)
-    else:  # it's from before identities were kept, or began with nothing: its history tells
-        same = state.get("before", []) == (lineage(parent) if parent else [])
-    if not same:
-        raise TrainError(f"{path}: didn't begin with {start or 'new weights'}; name another --out")
-
-
-def _check_effects(recipe, start):
-    """Refuse settings that a new run would have no use for."""
-    if recipe.noise and start is None:
-        raise TrainError("Noise is added to the weights of --start-from: give that as well, or "
-                         "leave --noise out")
-    if recipe.temperature != Recipe.temperature and not recipe.distil:
-        raise TrainError("Temperature is that of teachers' predictions: give --teacher and "
-                         "--distil as well, or leave --temperature out")
-
-
-def _data(images, test):
-    """Identity of what a run sees."""
-    return [images.digest, test.digest]
+    def fraction(self, step=0):
+        """Of the run that lies behind before the ``step`` of this epoch; all processes' agree."""
+        if self.recipe.epochs is not None:
+            return (self.epoch * self.steps + step) / (self.recipe.epochs * self.steps)
+        return self.processes.agree(self.seconds / 60 / self.recipe.minutes)
 
 
 def train(network, recipe, images, test, out, device="cpu", resume=False, stop_after=None,
@@ -143,11 +111,9 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
     """
     out = Path(out)
     check_out(out)
-    if not resume:
-        if out.exists():
-            raise TrainError(f"{out}: exists already; go on with its run with --resume, or name "
-                             f"another --out")
-        _check_effects(recipe, start)
+    if not resume and out.exists():
+        raise TrainError(f"{out}: exists already; go on with its run with --resume, or name "
+                         f"another --out")
     processes = Processes(device)
     device = processes.device
     check_batch(recipe, processes)
@@ -155,120 +121,85 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         raise TrainError(f"Batch must be at most the {len(images)} training images, "
                          f"not {recipe.batch}")
     network = replace(network, side=images.side, classes=len(images.class_names))
-    taught_by = _teachers(teachers, recipe, images, device)
+    taught_by = load_teachers(teachers, recipe, images, device)
     about_teachers = [teacher.about for teacher in taught_by]
-    if resume:
-        state = restore(out)
-        if "optimiser" not in state:
-            raise TrainError(f"{out}: kept without its optimiser, so this run can't go on; begin "
-                             f"another with --start-from {out}")
-        _check_run(out, state, network, recipe, images, test)
-        if about_teachers != state.get("teachers", []):
-            raise TrainError(f"{out}: was trained with other teachers than "
-                             f"{' and '.join(map(str, teachers))}")
-        network, before = Network.from_dict(state["network"]), state.get("before", [])
-        begun = state.get("start")
-    elif start is not None:
-        if not recipe.variant.ours:
-            raise TrainError(f"A run that starts from another must be of a net with {OURS}, not "
-                             f"{recipe.variant}; leave --start-from out")
-        state, parent = None, restore_ours(start, "a run can start only from one")
-        narrow = Network.from_dict(parent["network"])
-        if network.width > narrow.width and not recipe.noise:
-            raise TrainError("Channels of a wider network begin as copies, get the same gradients "
-                             "and stay copies: tell them apart with --noise, such as 1")
-        network, weights = adapted(narrow, parent["model"], network)
-        before, begun = lineage(parent), digest(parent)
-    else:
-        state, before, begun = None, [], None
-        network = calibrate(network, images.pixels[:256], recipe.act_rms, recipe.branch,
-                            seed=recipe.seed)
-    torch.manual_seed(recipe.seed)
-    model = model_as(network, recipe.variant).to(device)
-    epoch, seen, elapsed, history = 0, 0, 0.0, []
-    if state:
-        model.load_state_dict(state["model"])
-        epoch, seen = state["epoch"], state["seen"]
-        elapsed, history = state["elapsed"], state["history"]
-    elif start is not None:
-        model.load_state_dict(weights)
-        add_noise(model, recipe.noise)
-    learner = Learner(model, recipe, processes.size, taught_by)
-    if state:
-        learner.optimiser.load_state_dict(state["optimiser"])
-    ours = slice(processes.rank, None, processes.size)
+    beginning = begin(out, network, recipe, images, test, resume, start, about_teachers)
+    learner = _learner(beginning, recipe, processes, taught_by)
     if (recipe.amp == "bf16" and device.type == "cpu" and processes.rank == 0
             and torch.backends.cpu.get_cpu_capability() in NO_BF16):
         log("this processor has no instructions for bfloat16: --amp off is some ten times faster")
-    steps = len(images) // recipe.batch
-    side, began, first = None, time.monotonic(), epoch
-
-    def progress(step):
-        """Fraction of the run that lies behind."""
-        if recipe.epochs is not None:
-            return (epoch * steps + step) / (recipe.epochs * steps)
-        return processes.agree((elapsed + time.monotonic() - began) / 60 / recipe.minutes)
-
-    t = progress(0)
-    while t < 1 and (stop_after is None or epoch < first + stop_after):
-        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch)
-        order = torch.randperm(len(images), generator=generator)
-        loss_sum = right = count = 0.0
-        epoch_began = time.monotonic()
-        model.train()
-        for step in _bar(range(steps), epoch, processes.rank):
-            t = progress(step)
-            if t >= 1:
-                break  # out of time in the middle of an epoch
-            if side != recipe.side_at(t, images.side):
-                side = recipe.side_at(t, images.side)
-                pixels = shrink(images.pixels, side)
-            chosen = order[step * recipe.batch:(step + 1) * recipe.batch]
-            y = images.labels[chosen][ours].to(device)
-            whole = None
-            if not taught_by:
-                x = augment(pixels[chosen], generator, recipe.cutout * side // images.side)
-                x = x[ours].to(device)
-            else:
-                whole = augment(images.pixels[chosen], generator, recipe.cutout)[ours].to(device)
-                x = shrink(whole, side)
-            loss, hits = learner.step(x, y, t, whole)
-            seen += recipe.batch
-            count += len(y)
-            loss_sum += loss * len(y)
-            right += hits
-        if not math.isfinite(loss_sum):
-            raise TrainError(f"The loss is not finite in epoch {epoch + 1}; lower the rate "
-                             f"{recipe.rate}")
-        epoch += 1
-        t = progress(0)
-        loss_sum, right, count = processes.total(loss_sum, right, count)
-        small = replace(test, pixels=shrink(test.pixels, side)) if side else test
+    about = {"format": "signstream-checkpoint", "network": beginning.network.to_dict(),
+             "recipe": recipe.settings, "class_names": list(images.class_names),
+             "train_images": len(images), "before": list(beginning.before),
+             "start": beginning.start, "data": data_of(images, test), "teachers": about_teachers}
+    batches = Batches(images, recipe, processes, bool(taught_by))
+    course = _Course(recipe, len(batches), processes, beginning.state)
+    state, first, t = beginning.state, course.epoch, course.fraction()
+    while t < 1 and (stop_after is None or course.epoch < first + stop_after):
+        began = course.seconds
+        sums = _epoch(learner, batches, course, _bar(range(len(batches)), course, processes))
+        course.epoch += 1
+        t = course.fraction()
+        loss, right, count = processes.total(*sums)
+        small = replace(test, pixels=shrink(test.pixels, batches.side)) if batches.side else test
         # The last figure is exact. WRN-20-4 would take a fifth of an epoch for each of the others.
         with nullcontext() if t >= 1 else learner.mixed:
-            test_right, = processes.total(accuracy(model, small, ours=ours))
-        now = time.monotonic()
-        total = elapsed + now - began
-        history.append({"epoch": epoch, "seen": seen, "side": side, "seconds": round(total, 1),
-                        "loss": round(loss_sum / max(count, 1), 4),
-                        "train": round(right / max(count, 1), 4),
-                        "test": test_right / len(test)})
+            hits, = processes.total(accuracy(learner.model, small, ours=batches.share))
+        seconds = course.seconds
+        course.history.append({
+            "epoch": course.epoch, "seen": course.seen, "side": batches.side,
+            "seconds": round(seconds, 1), "loss": round(loss / max(count, 1), 4),
+            "train": round(right / max(count, 1), 4), "test": hits / len(test)})
         if processes.rank == 0:
-            state = {"format": "signstream-checkpoint", "network": network.to_dict(),
-                     "recipe": recipe.settings, "class_names": list(images.class_names),
-                     "train_images": len(images), "model": model.state_dict(),
-                     "optimiser": learner.optimiser.state_dict(), "epoch": epoch, "seen": seen,
-                     "elapsed": total, "history": history, "before": before,
-                     "start": begun, "data": _data(images, test), "teachers": about_teachers,
+            state = {**about, "model": learner.model.state_dict(),
+                     "optimiser": learner.optimiser.state_dict(), "epoch": course.epoch,
+                     "seen": course.seen, "elapsed": seconds, "history": course.history,
                      "finished": t >= 1}
             save(out, state)
-            length = f"/{recipe.epochs}" if recipe.epochs else f" ({100 * min(t, 1):.0f} %)"
-            log(f"epoch {epoch}{length}  side {side}  loss {history[-1]['loss']:.3f}  "
-                f"train {100 * history[-1]['train']:.2f} %  test {100 * test_right / len(test):.2f}"
-                f" %  {count / (now - epoch_began):.0f} img/s  {total:.0f} s")
+            log(_line(course, t, count / (seconds - began)))
     del learner
     processes.close()
     return state if processes.rank == 0 else None
+
+
+def _learner(beginning, recipe, processes, teachers):
+    """The :class:`.learner.Learner` at the beginning, or at where its run goes on."""
+    torch.manual_seed(recipe.seed)
+    model = model_as(beginning.network, recipe.variant).to(processes.device)
+    if beginning.weights:
+        model.load_state_dict(beginning.weights)
+    if not beginning.state:
+        add_noise(model, recipe.noise)
+    learner = Learner(model, recipe, processes.size, teachers)
+    if beginning.state:
+        learner.optimiser.load_state_dict(beginning.state["optimiser"])
+    return learner
+
+
+def _epoch(learner, batches, course, steps):
+    """Train on the ``steps`` of an epoch, or what time is left for: the sum of the losses, how many
+    images were right, and how many there were, of this process."""
+    loss_sum = right = count = 0.0
+    learner.model.train()
+    for t, x, y, whole in batches.of_epoch(course.epoch, steps, course.fraction):
+        loss, hits = learner.step(x, y, t, whole)
+        course.seen += learner.recipe.batch
+        count += len(y)
+        loss_sum += loss * len(y)
+        right += hits
+    if not math.isfinite(loss_sum):
+        raise TrainError(f"The loss is not finite in epoch {course.epoch + 1}; lower the rate "
+                         f"{learner.recipe.rate}")
+    return loss_sum, right, count
+
+
+def _line(course, t, speed):
+    """What's told of the last epoch; ``speed``: images/s."""
+    last, epochs = course.history[-1], course.recipe.epochs
+    length = f"/{epochs}" if epochs else f" ({100 * min(t, 1):.0f} %)"
+    return (f"epoch {last['epoch']}{length}  side {last['side']}  loss {last['loss']:.3f}  "
+            f"train {100 * last['train']:.2f} %  test {100 * last['test']:.2f} %  "
+            f"{speed:.0f} img/s  {last['seconds']:.0f} s")
 
 
 def finished(network, recipe, images, test, out, device="cpu", start=None, log=print):
@@ -277,20 +208,20 @@ def finished(network, recipe, images, test, out, device="cpu", start=None, log=p
     out = Path(out)
     done = restore(out) if out.exists() else None
     if done:
-        _check_start(out, done, start)
-        _check_run(out, done, network, recipe, images, test)
+        check_start(out, done, start)
+        check_run(out, done, network, recipe, images, test)
         if done["finished"]:
             return done
     return train(network, recipe, images, test, out, device, done is not None, start=start,
                  log=log)
 
 
-def _bar(steps, epoch, rank):
+def _bar(steps, course, processes):
     """``steps`` behind a progress bar, on a terminal and where tqdm is installed."""
-    if rank or not sys.stderr.isatty():
+    if processes.rank or not sys.stderr.isatty():
         return steps
     try:
         from tqdm import tqdm
     except ImportError:
         return steps
-    return tqdm(steps, f"epoch {epoch + 1}", leave=False)
+    return tqdm(steps, f"epoch {course.epoch + 1}", leave=False)

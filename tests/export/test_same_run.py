@@ -7,12 +7,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from export.__main__ import main  # noqa: E402
+from export.beginning import NETWORK_OPTIONS  # noqa: E402
 from export.checkpoint import keep, restore  # noqa: E402
 from export.data import load  # noqa: E402
 from export.learner import add_noise  # noqa: E402
 from export.recipe import Recipe, TrainError  # noqa: E402
 from export.study import check_plot, study  # noqa: E402
-from export.train import NETWORK_OPTIONS  # noqa: E402
 from gen.network import Network  # noqa: E402
 from tests.export.test_train import data, one_thread, train, trained  # noqa: E402, F401
 

@@ -175,7 +175,7 @@ def test_a_distilled_run_resumes_exactly_and_needs_its_teacher(data, trained, te
     assert train(data, out, *options, "--resume") == 2
     assert "give both --teacher and --distil" in capsys.readouterr().err
     assert train(data, out, *options, "--resume", "--teacher", trained) == 2
-    assert "was trained with other teachers than" in capsys.readouterr().err
+    assert "was trained with other teachers; resume with the same ones" in capsys.readouterr().err
     assert train(data, out, *options, "--resume", *both) == 0
     assert_same(restore(whole), restore(out))
     assert [one["recipe"]["act"] for one in restore(out)["teachers"]] == ["elu", "srelu"]
