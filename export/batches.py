@@ -47,17 +47,17 @@ class Batches:
             t = fraction(step)
             if t >= 1:
                 return
-            side = recipe.side_at(t, images.side)
-            if self.side != side:
-                self.side, self._pixels = side, shrink(images.pixels, side)
+            side, whole = recipe.side_at(t, images.side), None
             chosen = order[step * recipe.batch:(step + 1) * recipe.batch]
-            whole = None
             if self.teachers:
                 whole = self._ours(augment(images.pixels[chosen], generator, recipe.cutout))
                 x = shrink(whole, side)
             else:
+                if self.side != side:
+                    self._pixels = shrink(images.pixels, side)
                 cutout = recipe.cutout * side // images.side
                 x = self._ours(augment(self._pixels[chosen], generator, cutout))
+            self.side = side
             yield t, x, self._ours(images.labels[chosen]), whole
 
     def _ours(self, batch):

@@ -27,7 +27,7 @@ class Beginning:
         With its shifts.
     weights : dict, optional
         Tensors of its model.
-    before : list of dict
+    before : sequence of dict
         The runs that its weights went through before this one.
     start : str, optional
         Identity of the checkpoint that the run began with.

@@ -89,8 +89,8 @@ def card(checkpoint, package, data):
            "channels. The last epoch is taken, none is picked. A run by the clock doesn't repeat "
            "exactly: how far it comes depends on the machine.")
     if any(run["recipe"].get("amp") == "bf16" for run in runs):
-        how += (" Test accuracies before a run's last are measured in bfloat16 where it trained in "
-                "that: near the exact ones.")
+        how += (" Test accuracies before a run's last may be measured in bfloat16 where it trained "
+                "in that (since 2026-11-27): near the exact ones.")
     parts = [f"# {net.name}", fill(worth, 96), "## Data", data, "## Training", fill(how, 96)]
     for number, run in enumerate(runs, 1):
         teachers = {f"teacher{number}{letter}": each for letter, each in

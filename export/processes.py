@@ -11,11 +11,15 @@ from .recipe import TrainError
 __all__ = ["Processes", "check_alone", "check_batch"]
 
 
+def _size():
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 class Processes:
     """The processes that torchrun started, or this one alone."""
 
     def __init__(self, device):
-        self.size = int(os.environ.get("WORLD_SIZE", 1))
+        self.size = _size()
         self.rank = int(os.environ.get("RANK", 0))
         self.device = torch.device(device)
         if self.size > 1:
@@ -53,7 +57,7 @@ class Processes:
 def check_alone(command):
     """Raise :class:`.recipe.TrainError` where torchrun started several processes for ``command``,
     the work of one."""
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if _size() > 1:
         raise TrainError(f"{command} is the work of one process; start it with python instead of "
                          f"torchrun")
 

@@ -142,7 +142,7 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         t = course.fraction()
         loss, right, count = processes.total(*sums)
         small = replace(test, pixels=shrink(test.pixels, batches.side)) if batches.side else test
-        # The last figure is exact. WRN-20-4 would take a fifth of an epoch for each of the others.
+        # The last figure is exact; exact ones of a wide net would take a good part of each epoch.
         with nullcontext() if t >= 1 else learner.mixed:
             hits, = processes.total(accuracy(learner.model, small, ours=batches.share))
         seconds = course.seconds
