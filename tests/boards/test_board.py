@@ -13,7 +13,7 @@ import serial
 from PIL import Image
 
 from boards import protocol
-from boards.host import Board, BoardError
+from boards.client import Board, BoardError
 from boards.identity import identity_of
 from boards.protocol import ANSWER, Fault, Frame, Kind
 from boards.virtual import VirtualBoard

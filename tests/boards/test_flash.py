@@ -11,8 +11,8 @@ from amaranth.lib import io
 from amaranth.sim import Simulator
 
 from boards import flow
+from boards.client import Board, Refused
 from boards.flash import FLASH_OFFSET, FLASH_SIZE, PINS, FlashReader, WeightBoot, flash_file
-from boards.host import Board, Refused
 from boards.identity import identity_of
 from boards.protocol import LOAD_UNIT, Fault, Kind, padded
 from boards.shell import FlashPins

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from boards import host, protocol
-from boards.host import Board, BoardError, load_image, main
+from boards.client import Board, BoardError
+from boards.host import load_image, main
 from boards.protocol import ANSWER, Fault, Frame, Identity, Kind
 
 SIDE, CLASSES = 8, 3

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from boards import host, protocol
-from boards.host import Board, BoardError, Refused
+from boards.client import Board, BoardError, Refused
 from boards.identity import identity_of
 from boards.protocol import CHUNK, LOAD_UNIT, Fault, Kind
 from boards.ulx3s import Board as Kit
