@@ -4,6 +4,8 @@ Catches what simulation of the gateware can't: INITs of carry cells, the order o
 values, memories whose collision logic was taken away.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -23,13 +25,32 @@ except ToolError as error:
     pytest.skip(str(error), allow_module_level=True)
 
 
+def build_of(plan, folder):
+    """A folder whose Verilog is the netlist of ``plan``."""
+    used = cells_used(write_netlist(plan, folder))
+    assert {"CCU2C", "DP16KD", "TRELLIS_FF", "LUT4"} <= set(used)
+    return Folder.load(folder)
+
+
+def images(count):
+    return np.random.default_rng(1).integers(0, 256, (count, 3, 8, 8), dtype=np.uint8)
+
+
 def test_the_netlist_gives_the_golden_numbers(tmp_path):
     plan = plan_of(SMALLEST)
-    netlist = write_netlist(plan, tmp_path / "build")
-    used = cells_used(netlist)
-    assert {"CCU2C", "DP16KD", "TRELLIS_FF", "LUT4"} <= set(used)
-    image = np.random.default_rng(1).integers(0, 256, (1, 3, 8, 8), dtype=np.uint8)
-    steady, = simulate(Folder.load(tmp_path / "build"), image, seed=0, say=lambda line: None)
+    steady, = simulate(build_of(plan, tmp_path / "build"), images(1), seed=0,
+                       say=lambda line: None)
     assert steady.exact, steady.frames
     assert steady.cycles_per_frame == plan.cycles_per_frame
     assert steady.latency == plan.latency_cycles
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words, late", [(100, False), (60, True)])
+def test_the_netlist_of_streamed_weights_gives_them_too(words, late, tmp_path):
+    """Two frames at a time and late layers, back to back and with stalls; of an odd number of
+    frames one goes alone."""
+    plan = dataclasses.replace(plan_of(SMALLEST), weight_words=words, memory_mhz=1000, batch=2)
+    assert len(plan.schedule.loads) > 30 and plan.schedule.late == late
+    runs = simulate(build_of(plan, tmp_path / "build"), images(3), say=lambda line: None)
+    assert len(runs) == 2 and all(run.exact for run in runs), runs
