@@ -55,14 +55,14 @@ class CentredSign(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, latent, scale, dtype):
+    def forward(ctx, latent, scale, dtype, passes):
         ctx.scale = scale
-        return (latent > filter_means(latent)).to(dtype).mul_(2 * scale).sub_(scale)
+        return passes.signs(latent, filter_means(latent), scale, dtype)
 
     @staticmethod
     def backward(ctx, grad):
-        grad = grad.to(torch.float32)
-        return (grad - filter_means(grad)).mul_(ctx.scale), None, None
+        ours = grad.to(torch.float32, copy=True)
+        return ours.sub_(filter_means(ours)).mul_(ctx.scale), None, None, None
 
 
 class SignWeights(nn.Module):
@@ -85,9 +85,9 @@ class SignWeights(nn.Module):
         self.latent = nn.Parameter(
             latent.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else latent)
 
-    def forward(self, scale=1.0, dtype=torch.float32):
+    def forward(self, scale=1.0, dtype=torch.float32, passes=EAGER):
         """±``scale``, a power of two, of the latents' shape."""
-        return CentredSign.apply(self.latent, scale, dtype)
+        return CentredSign.apply(self.latent, scale, dtype, passes)
 
 
 class WRN(nn.Module):
@@ -106,7 +106,7 @@ class WRN(nn.Module):
     rounding : bool
         False trains without rounding (limits and saturation stay). Evaluation always rounds.
     passes : export.passes.Passes
-        What does the work between convolutions, compiled or not.
+        What makes the signs and does the work between convolutions, compiled or not.
     log_scale : parameter
         Logarithm of what a score, averaged over the pixels, is multiplied by to make a logit
         (the paper's 1/temperature). It never changes the first maximum.
@@ -169,7 +169,7 @@ class WRN(nn.Module):
 
         def conv(layer, x):
             # The power of two rides on the weights.
-            w = self.signs[layer.name](2.0 ** -layer.shift, dtype)
+            w = self.signs[layer.name](2.0 ** -layer.shift, dtype, self.passes)
             return convolution.conv(x, w, layer.stride)
 
         def whole(x):

@@ -1,7 +1,8 @@
-"""What a layer does to every element of its map, forward and backward.
+"""What a layer does to every element of its map, forward and backward, and to its latents.
 
-A narrow network spends as long on these as on its convolutions, since memory limits them: PyTorch
-goes through the map once for each operation. :func:`compiled` makes one pass of each function.
+A narrow network spends as long on its maps as on its convolutions, and a wide one goes through many
+latents for few images, since memory limits both: PyTorch does once for each operation.
+:func:`compiled` makes one pass of each function.
 """
 
 import os
@@ -12,7 +13,7 @@ import torch
 
 __all__ = ["EAGER", "Clip", "CompileError", "Join", "Passes", "compiled"]
 
-Passes = namedtuple("Passes", "clip clip_grad join join_grad")
+Passes = namedtuple("Passes", "clip clip_grad join join_grad signs")
 
 
 class CompileError(ValueError):
@@ -37,10 +38,14 @@ def _join_grad(grad_r, grad_u, r, limits, window):
     return torch.ops.aten.hardtanh_backward(grad_r + _clip_grad(grad_u, r, *window), r, *limits)
 
 
+def _signs(latent, means, scale, dtype):
+    return (latent > means).to(dtype).mul_(2 * scale).sub_(scale)
+
+
 # Of one function that is compiled: limits, scales, types and orders of dimensions are constants in
 # them. WRN-20-4 has a dozen; PyTorch's own limit of 8 would leave the rest as they are.
 VARIANTS = 64
-EAGER = Passes(_clip, _clip_grad, _join, _join_grad)
+EAGER = Passes(_clip, _clip_grad, _join, _join_grad, _signs)
 
 
 class Clip(torch.autograd.Function):

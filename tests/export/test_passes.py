@@ -16,7 +16,13 @@ from torch._dynamo.utils import counters  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from export.checkpoint import restore  # noqa: E402
+from export.distil import Teacher  # noqa: E402
+from export.learner import Learner  # noqa: E402
+from export.model import WRN  # noqa: E402
+from export.paper import Variant, model_as  # noqa: E402
 from export.passes import EAGER, Clip, Join  # noqa: E402
+from export.recipe import Recipe  # noqa: E402
+from gen.network import Network  # noqa: E402
 from tests.export.test_train import ROOT, assert_same, data, one_thread, train  # noqa: E402, F401
 
 HEADERS = Path(sysconfig.get_path("include"), "Python.h").exists()   # of Debian's python3.11-dev
@@ -102,6 +108,18 @@ def test_a_compiled_run_is_the_other_one(data, tmp_path):  # noqa: F811
     assert other["recipe"].pop("compile") and not one["recipe"].pop("compile")
     assert_same(one, other)
     assert [e["test"] for e in one["history"]] == [e["test"] for e in other["history"]]
+
+
+@compiler
+def test_teachers_of_the_kind_are_compiled_as_well():
+    net = Network(8, side=8, act_frac=1)
+    ours, other = WRN(net), model_as(net, Variant(norm="bn"))
+    about = dict.fromkeys(("network", "recipe", "history"))
+    learner = Learner(WRN(net), Recipe(epochs=1, batch=4, compile=True, distil=0.5),
+                      teachers=[Teacher(about, ours), Teacher(about, other)])
+    assert ours.passes is learner.model.passes is not EAGER
+    images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
+    learner.step(images, torch.zeros(4, dtype=torch.int64), 0.5, images)
 
 
 def test_a_net_that_is_not_compiled_is_refused(data, tmp_path, capsys):  # noqa: F811
