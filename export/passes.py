@@ -1,7 +1,7 @@
 """What a layer does to every element of its map, forward and backward, and to its latents.
 
 A narrow network spends as long on its maps as on its convolutions, and a wide one goes through many
-latents for few images, since memory limits both: PyTorch does once for each operation.
+latents for few images, since memory limits both: PyTorch does it once for each operation.
 :func:`compiled` makes one pass of each function.
 """
 
