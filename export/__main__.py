@@ -62,8 +62,8 @@ def _add_machine(p):
     p.add_argument("--amp", choices=("off", "bf16"), default="off",
                    help="convolutions in bfloat16 while training (%(default)s)")
     p.add_argument("--compile", action="store_true",
-                   help="compile what lies between the convolutions: faster after a minute, needs "
-                        "a C++ compiler")
+                   help="compile the signs and what lies between the convolutions: faster after a "
+                        "minute, needs a C++ compiler")
     _add_device(p, "CPU threads of a process (PyTorch's choice)")
 
 

@@ -76,7 +76,8 @@ class Recipe:
     amp : str
         ``"off"`` or ``"bf16"`` (convolutions of the training pass in bfloat16).
     compile : bool
-        Compile what lies between the convolutions (:func:`export.passes.compiled`).
+        Compile the signs and what lies between the convolutions
+        (:func:`export.passes.compiled`).
     norm, act, weight_bits, scale, floats
         See :class:`export.paper.Variant`: any but the defaults is a net for comparison.
     """

@@ -6,7 +6,6 @@ values, memories whose collision logic was taken away.
 
 import dataclasses
 
-import numpy as np
 import pytest
 
 pytest.importorskip("cocotb")
@@ -16,6 +15,7 @@ from sim.folder import Folder
 from sim.run import simulate
 from sim.verilator import ToolError, check_compiler, find
 from tests.hw.netlist import cells_used, write_netlist
+from tests.hw.test_pipeline import pictures
 from tests.hw.tiny import SMALLEST, plan_of
 
 try:
@@ -32,13 +32,9 @@ def build_of(plan, folder):
     return Folder.load(folder)
 
 
-def images(count):
-    return np.random.default_rng(1).integers(0, 256, (count, 3, 8, 8), dtype=np.uint8)
-
-
 def test_the_netlist_gives_the_golden_numbers(tmp_path):
     plan = plan_of(SMALLEST)
-    steady, = simulate(build_of(plan, tmp_path / "build"), images(1), seed=0,
+    steady, = simulate(build_of(plan, tmp_path / "build"), pictures(plan.network, 2, 1)[:1], seed=0,
                        say=lambda line: None)
     assert steady.exact, steady.frames
     assert steady.cycles_per_frame == plan.cycles_per_frame
@@ -52,5 +48,6 @@ def test_the_netlist_of_streamed_weights_gives_them_too(words, late, tmp_path):
     frames one goes alone."""
     plan = dataclasses.replace(plan_of(SMALLEST), weight_words=words, memory_mhz=1000, batch=2)
     assert len(plan.schedule.loads) > 30 and plan.schedule.late == late
-    runs = simulate(build_of(plan, tmp_path / "build"), images(3), say=lambda line: None)
+    runs = simulate(build_of(plan, tmp_path / "build"), pictures(plan.network, 3),
+                    say=lambda line: None)
     assert len(runs) == 2 and all(run.exact for run in runs), runs
