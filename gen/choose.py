@@ -25,6 +25,7 @@ ROUTED_MHZ = 125.0      # the pipeline's clock, as they were routed (boards/resu
 LARGE_ARRAY = 3072      # arrays with so many lanes and more cross the chip
 ALIKE = 0.01       # share of a frame's time by which arrays may differ and be called alike
 TRIALS = 4         # arrays whose streaming is planned in full, a second each
+WORTH = 1.5        # times the frame rate that are worth a memory which must be loaded first
 PIXELS, SLICES, RESULTS = (8, 4, 2), (4, 8, 16, 32), (4, 8, 16)
 
 
@@ -131,7 +132,9 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, mhz=ROUTED_MH
     Without a target, the one with the highest frame rate, or nearly that and less logic, that takes
     no more than ``FILL`` of the LUT sites and has at most ``max_lanes``, by default no more than
     ``ROUTED_COMB`` sites; with one, the smallest that reaches it. Arrays that keep all weights on
-    the chip go before those that stream some. ``mhz`` is the pipeline's clock, and
+    the chip go before those that stream some, where they reach the target, or without one unless
+    streaming gives ``WORTH`` times their frame rate: the more lanes, the wider and shallower are
+    the weight memories, and the fewer weights they hold. ``mhz`` is the pipeline's clock, and
     ``memory_mhz`` the memory's, by default the same. Raises :class:`PlanTooLarge` where none fits,
     :class:`PlanError` where none reaches the target.
     """
@@ -157,8 +160,17 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, mhz=ROUTED_MH
     def with_waits(way):
         return _with_waits(way, network, device, pace, batches)
 
-    # Where all weights can stay, nobody wants to load any.
-    fitting = fitting or _streaming(streaming, with_waits, most_comb, target_fps)
+    def streamed(least_fps=0):
+        ways = [way for way in streaming if way.fps >= least_fps]
+        return [way for way in _streaming(ways, with_waits, most_comb, target_fps)
+                if way.fps >= least_fps]
+
+    # Where all weights can stay, nobody wants to load any, but for a good deal of speed.
+    resident_fps = max((way.fps for way in fitting), default=0)
+    if target_fps is None:
+        fitting = streamed(WORTH * resident_fps) or fitting
+    elif resident_fps < target_fps:
+        fitting = fitting + streamed()
     if not fitting:
         if not others:
             raise PlanError(f"No array of at most {max_lanes} lanes suits {network.name}; "
