@@ -16,6 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from gen.files import whole
+
 from .contents import CONTENTS, filled
 from .netlist import NetlistError, prepare_placed, prepare_routed, read_top
 from .nextpnr_log import estimates, gets_nowhere, takes_too_long
@@ -183,19 +185,18 @@ def _place(plan, folder, step, seed, made):
     """:class:`_Placement` of the netlist with ``seed``."""
     netlist, log = f"placed-{seed}.json", f"placed-{seed}.tim"
 
-    def options(of_script):
-        kept = _without(of_script, OF_ROUTING)
-        return [*({"top.tim": log}.get(word, word) for word in kept), "--no-route",
-                "--write", f"{netlist}.part", "--seed", str(seed)]
-
     def place(what):
-        part = folder / f"{netlist}.part"
-        run_tool(plan, "nextpnr-ecp5", folder, step, what, log, options)
-        try:
-            prepare_placed(part, "top")
-        except NetlistError as error:
-            raise FlowError(str(error)) from None
-        part.replace(folder / netlist)
+        def options(of_script):
+            kept = _without(of_script, OF_ROUTING)
+            return [*({"top.tim": log}.get(word, word) for word in kept), "--no-route",
+                    "--write", partial.name, "--seed", str(seed)]
+
+        with whole(folder / netlist) as partial:
+            run_tool(plan, "nextpnr-ecp5", folder, step, what, log, options)
+            try:
+                prepare_placed(partial, "top")
+            except NetlistError as error:
+                raise FlowError(str(error)) from None
     made.keep(f"placement with seed {seed}", step, place, folder / netlist)
     return _Placement(seed, folder / netlist, folder / log, estimates(folder / log))
 
