@@ -10,7 +10,7 @@ from hw.weights import PIECE_BITS
 from .device import DEVICES
 from .estimate import PlanTooLarge, check_fit, estimate_resources
 from .plan import BATCHES, PlanError, reside
-from .residency import SLOWER, piece_cycles, weight_room
+from .residency import SLOWER, least_block_rams, piece_cycles, weight_room
 from .schedule import check_lanes, make_schedule
 from .timing import scoring_cycles
 
@@ -98,11 +98,12 @@ def _streaming(ways, with_waits, most_comb, target_fps):
 
 
 def choose_batch(plan):
-    """The plan with frames in rounds of two where that saves cycles, else one by one."""
+    """The plan with frames in rounds of two where that fits and saves cycles, else one by one."""
     if not plan.schedule.loads:
         return plan
     try:
         pairs = replace(plan, batch=2)
+        check_fit(pairs.schedule, DEVICES[plan.device], plan.network.name)
         if pairs.cycles_per_frame * (1 + SLOWER) < plan.cycles_per_frame:
             return pairs
     except PlanTooLarge:
@@ -153,7 +154,7 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, mhz=ROUTED_MH
         if need["comb"] <= most_comb and room >= max(1, schedule.weight_depth):
             fitting.append(way)
             continue
-        others.append((need["ebr"], need["comb"], schedule))
+        others.append((least_block_rams(schedule), need["comb"], schedule))
         if need["comb"] <= most_comb and room > 0:
             streaming.append(way)
 
@@ -176,7 +177,7 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, mhz=ROUTED_MH
             raise PlanError(f"No array of at most {max_lanes} lanes suits {network.name}; "
                             f"the smallest has {min(y.count for y in _candidates(network))}")
         schedule = min(others, key=lambda entry: entry[:2])[2]
-        check_fit(schedule, DEVICES[device], network.name)
+        reside(network, schedule.lanes, device, None, pace, min(batches))
         raise PlanTooLarge(f"{network.name} fills more than {FILL:.0%} of the "
                            f"{device.upper()}'s LUT sites")
     if target_fps is None:

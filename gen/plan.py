@@ -17,12 +17,13 @@ from hw.queue import QUEUE_LATENCY
 from hw.schedule import Lanes
 
 from .device import DEVICES
-from .estimate import PlanTooLarge, check_fit, estimate_resources
+from .estimate import PlanTooLarge, estimate_resources
 from .layout import contents, pass_name
 from .network import Network
 from .package import Package, PackageError
 from .residency import (
     SLOWER,
+    check_room,
     least_words,
     piece_cycles,
     place_weights,
@@ -256,6 +257,6 @@ def reside(network, lanes, device, weight_words, pace, batch):
     if best:
         return best
     if weight_words is None:
-        check_fit(rounds_of(batch, schedule)[0](schedule), device, network.name)
+        check_room(rounds_of(batch, schedule)[0](schedule), device, network.name)
     raise PlanTooLarge(f"{network.name} needs weight memories of at least "
                        f"{least_words(schedule):,} words on this array, not {room:,}")

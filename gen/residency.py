@@ -16,13 +16,13 @@ from hw.schedule import Schedule, WeightLoad
 from hw.sdram import read_share
 from hw.weights import LOADED_DELAY, PIECE_BITS, pieces
 
-from .device import EBR_SHAPES, block_rams
-from .estimate import estimate_resources
+from .device import EBR_BITS, EBR_SHAPES, block_rams
+from .estimate import PlanTooLarge, estimate_resources, memory_bits
 from .schedule import in_passes
 from .timing import scoring_cycles
 
-__all__ = ["MEMORY_BITS", "Residency", "least_words", "piece_cycles", "place_weights", "queue_room",
-           "weight_room"]
+__all__ = ["MEMORY_BITS", "Residency", "check_room", "least_block_rams", "least_words",
+           "piece_cycles", "place_weights", "queue_room", "weight_room"]
 
 MEMORY_BITS = 16  # that the SDRAM gives in a cycle of its clock, but for refreshes
 FETCH = 3    # cycles between two loads
@@ -226,6 +226,23 @@ def _other_rams(schedule):
     """Block RAMs of everything but the weight memories."""
     return (estimate_resources(schedule)["ebr"]
             - _weight_rams(schedule.lanes, schedule.weight_depth))
+
+
+def least_block_rams(schedule):
+    """Block RAMs of everything where no weights stay, but for those of the largest pass."""
+    return _other_rams(schedule) + _weight_rams(schedule.lanes, least_words(schedule))
+
+
+def check_room(schedule, device, name):
+    """Raise :class:`PlanTooLarge` where a device lacks block RAMs, also if weights are streamed."""
+    need, bits = least_block_rams(schedule), memory_bits(schedule)
+    if need > device.ebr:
+        raise PlanTooLarge(
+            f"{name} needs {need} block RAMs ({need * EBR_BITS:,} bits) on an array of "
+            f"{schedule.lanes.count:,} lanes that streams its weights, but the "
+            f"{device.name.upper()} has {device.ebr} ({device.ebr * EBR_BITS:,} bits); maps take "
+            f"{bits['maps']:,} bits, the residual {bits['residual']:,}: take a larger "
+            f"device{', --batch 1' if schedule.frames > 1 else ''} or fewer residual bits")
 
 
 def _words_in(schedule, block_rams_of_all):

@@ -186,17 +186,36 @@ def test_a_limit_below_the_smallest_array_names_it():
         choose_lanes(Network(20, 1), "85f", max_lanes=3)
 
 
-def test_a_network_too_large_for_streaming_says_so_too(monkeypatch):
-    """Where no array at all is too large by its logic, and none has room for a pass's weights."""
-    monkeypatch.setattr(choose, "reside", lambda *of: (_ for _ in ()).throw(PlanTooLarge("no")))
-    with pytest.raises(PlanTooLarge, match="wrn-20-4 needs .* block RAMs"):
-        choose_lanes(Network(20, 4), "85f", max_lanes=96)
+def test_pairs_too_large_are_told_from_frames_too_large():
+    network = Network(20, 10, act_frac=1, res_bits=5, res_frac=0)
+    with pytest.raises(PlanTooLarge, match="wrn-20-10 needs .* block RAMs .*, --batch 1 or"):
+        choose_lanes(network, "85f", batches=(2,))
 
 
-def test_a_network_too_large_says_which_bits_are_needed_and_present():
+@pytest.mark.parametrize("width,device,memory", [(10, "85f", "208 (3,833,856 bits)"),
+                                                 (4, "25f", "56 (1,032,192 bits)")])
+def test_a_network_too_large_says_which_bits_are_needed_and_present(width, device, memory):
+    """Weights aren't what's too large, and what is goes into no device of that size."""
+    network = Network(20, width)
     with pytest.raises(PlanTooLarge) as error:
-        choose_lanes(Network(20, 10), "85f")
+        choose_lanes(network, device)
     text = str(error.value)
-    assert "wrn-20-10 needs " in text and "the 85F has 208 (3,833,856 bits)" in text
-    needed = int(text.split("block RAMs (")[1].split(" bits")[0].replace(",", ""))
-    assert needed > Network(20, 10).weight_bits and "stored are weights " in text
+    assert f"{network.name} needs " in text and f"the {device.upper()} has {memory}" in text
+    bits = [int(found.replace(",", "")) for found in re.findall(r"([\d,]+) bits[);]", text)]
+    needed, present = bits[:2]
+    maps, residual = re.search(r"maps take ([\d,]+) bits, the residual ([\d,]+):", text).groups()
+    stored = int(maps.replace(",", "")) + int(residual.replace(",", ""))
+    assert needed > present and stored < needed < network.weight_bits + stored
+
+
+def test_fewer_residual_bits_are_a_way_out():
+    choose_lanes(Network(20, 10, act_frac=1, res_bits=5, res_frac=0), "85f")
+
+
+def test_pairs_of_frames_that_do_not_fit_are_no_choice():
+    """With few words of weights their maps are what's too large, where a frame alone fits."""
+    network = Network(20, 4, act_frac=1, res_bits=8, res_frac=2)
+    plan = Plan(Package.random(network, 1), Lanes(4, 8, 32, 4), "45f", ROUTED_MHZ, weight_words=100)
+    check_fit(plan.schedule, DEVICES["45f"], network.name)
+    assert choose_batch(plan) is plan
+    assert choose_batch(dataclasses.replace(plan, device="85f")).batch == 2
