@@ -84,11 +84,13 @@ def told_beside(folder, out):
     return folder / report.NAME, out / FLASH_WEIGHTS
 
 
-def build(folder, board, *, mhz=None, baud=BAUD, seeds=(1,), out=None, steps=None):
+def build(folder, board, *, mhz=None, baud=BAUD, seeds=(1,), every_seed=False, out=None,
+          steps=None):
     """Make a bitstream for the build folder ``folder`` and write what it measured to its report.
 
     ``out`` is where the files go, by default ``folder/board``; all ``seeds`` are placed, the most
-    promising ones routed. What a build before this one, broken off perhaps, has left there is used
+    promising ones routed until one meets timing, or with ``every_seed`` all of them, of which the
+    fastest is kept. What a build before this one, broken off perhaps, has left there is used
     again where it would be the same. Returns ``(Measured, report)``; the
     bitstream is ``out/top.bit`` only if timing was met, and streamed weights lie beside it for the
     flash (:func:`boards.flash.flash_file`).
@@ -113,7 +115,7 @@ def build(folder, board, *, mhz=None, baud=BAUD, seeds=(1,), out=None, steps=Non
     with steps("gateware"):
         products = gateware(plan, top, platform)
     measured = flow.run(products, out, top.pll.output_mhz, steps, plan.lanes.count, plan.device,
-                        seeds, told_beside(folder, out))
+                        seeds, every_seed, told_beside(folder, out))
     flash_file(plan, out)
     return measured, report.measure(
         folder, fmax_mhz=measured.fmax_mhz, comb=measured.comb, ff=measured.ff, ebr=measured.ebr,
@@ -145,6 +147,8 @@ def _parser():
     parser.add_argument("--seed", type=_seeds, default="1", metavar="N[,N...]",
                         help="of place and route; of several, all are placed and the most "
                              "promising ones routed until one meets timing (default: %(default)s)")
+    parser.add_argument("--every-seed", action="store_true",
+                        help="route all of them and keep the fastest")
     parser.add_argument("--out", metavar="DIR", help="where the files go (default: BUILD/BOARD)")
     parser.add_argument("--record", action="store_true",
                         help="keep the report as boards/results/NETWORK-BOARD.json")
@@ -162,7 +166,8 @@ def _build(parser, options):
     board = board_of(options)
     try:
         measured, _ = build(options.build, board, mhz=options.mhz, baud=options.baud,
-                            seeds=options.seed, out=options.out, steps=Steps())
+                            seeds=options.seed, every_seed=options.every_seed, out=options.out,
+                            steps=Steps())
     except TooLarge as error:
         raise BuildError(f"too large for the {board.device}: {error}") from None
     out = Path(options.out or Path(options.build) / board.name)

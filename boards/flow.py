@@ -94,7 +94,7 @@ def step_count(lanes, seeds):
 
 
 def run(plan, folder, mhz, step=QUIET, lanes=0, device=None, seeds=(1,),
-        beside=()):
+        every_seed=False, beside=()):
     """Run the tools of the Amaranth build plan ``plan``, made by :func:`prepared`, in ``folder``.
 
     ``mhz`` is the pipeline's clock, ``step`` a :class:`gen.steps.Steps`. Synthesis and placement
@@ -102,7 +102,7 @@ def run(plan, folder, mhz, step=QUIET, lanes=0, device=None, seeds=(1,),
     is set aside with the files ``beside`` (:func:`set_aside`).
     Arrays of ``LARGE_ARRAY`` lanes and more get ``SETTINGS``, and block RAMs with fixed sites on
     ``device``, such as ``"85f"`` (:mod:`.floorplan`). Each of ``seeds`` is placed, and the most
-    promising ones are routed (:func:`.place_route.place_and_route`).
+    promising ones are routed, or all (:func:`.place_route.place_and_route`).
     Returns :class:`.place_route.Measured`. The bitstream is ``folder/top.bit`` if timing was met,
     else ``folder/top.failed-timing.bit``; the logs are ``top.rpt`` (Yosys), ``placed-SEED.tim``
     and ``top.tim`` (nextpnr).
@@ -128,7 +128,7 @@ def run(plan, folder, mhz, step=QUIET, lanes=0, device=None, seeds=(1,),
     if large:
         made.change("placement of block RAMs", step,
                     lambda what: _fix_block_rams(folder, step, what, device))
-    measured = place_and_route(plan, folder, mhz, step, seeds, made)
+    measured = place_and_route(plan, folder, mhz, step, seeds, made, every_seed)
     _pack(plan, folder, step, "top.bit" if measured.met else "top.failed-timing.bit")
     if not measured.met:
         (folder / "top.svf").unlink(missing_ok=True)

@@ -122,9 +122,9 @@ class _Placement:
                     if _same(asked / MARGIN, mhz)), default=None)
 
 
-def place_and_route(plan, folder, mhz, step, seeds, made):
+def place_and_route(plan, folder, mhz, step, seeds, made, every_seed=False):
     """Place with each of ``seeds`` and route, the best placement first, until one does what was
-    asked for.
+    asked for, or all are routed where ``every_seed`` is.
 
     ``plan``, ``folder``, ``mhz`` and ``step`` are those of :func:`.flow.run`, ``made`` the
     netlist's :class:`.flow.Made`, which remembers placements. Returns :class:`Measured`; nextpnr's
@@ -167,7 +167,7 @@ def place_and_route(plan, folder, mhz, step, seeds, made):
                 failed = error
             finally:
                 (folder / ROUTING).unlink(missing_ok=True)
-            if found[each.seed] and found[each.seed].met:
+            if not every_seed and found[each.seed] and found[each.seed].met:
                 break
         fastest = _fastest(found)
         if fastest is None:

@@ -154,6 +154,15 @@ def test_the_best_placements_are_routed_until_one_meets_its_clocks(folder, tools
     assert not list(out.glob(".best*"))
 
 
+def test_every_seed_is_routed_where_that_is_asked_for(folder, tools):
+    runs = by_seed(folder, tools, "7", s2=(101, 101.5), s3=(110, 95), s7=(105, 0), s9=(104, 103))
+    assert command(folder, "--seed", "2,3,7,9", "--every-seed") == 0
+    assert runs()[4:] == [f"route {seed}" for seed in (3, 7, 9, 2)]
+    made = report.read(folder)["provenance"]["bitstream"]
+    assert made["seed"] == 9 and made["seeds"] == {"2": 101.5, "3": 95, "7": None, "9": 103}
+    assert (folder / "ulx3s-25f" / "top.config").read_text() == "9\n"
+
+
 def test_a_clock_beside_the_pipeline_s_counts_as_much(folder, tools):
     """What a placement is worth is what its worst clock has of what's asked for."""
     runs = by_seed(folder, tools, s1=(104, 101), s2=(103, 102))
