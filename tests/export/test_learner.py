@@ -10,7 +10,6 @@ from export.learner import Learner  # noqa: E402
 from export.model import WRN, calibrate  # noqa: E402
 from export.recipe import Recipe  # noqa: E402
 from gen.network import Network  # noqa: E402
-from tests.export.test_train import one_thread  # noqa: E402, F401
 
 
 def test_steps_are_adams():

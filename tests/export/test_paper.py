@@ -13,7 +13,7 @@ from export.model import WRN, calibrate  # noqa: E402
 from export.paper import ACTS, NORMS, OURS, SCALES, PaperNet, Variant  # noqa: E402
 from export.versus import VARIANTS  # noqa: E402
 from gen.network import Network  # noqa: E402
-from tests.export.test_train import data, one_thread, train  # noqa: E402, F401
+from tests.export.runs import train  # noqa: E402
 
 NET = Network(8, 1, side=16, classes=3)
 
@@ -65,7 +65,7 @@ def test_activation_functions_are_those_of_the_paper():
     assert ACTS["elu"](x)[1].item() == pytest.approx(torch.tensor(-0.5).exp().item() - 1)
 
 
-def test_a_variant_is_trained_and_resumed_but_never_packed(data, tmp_path, capsys):  # noqa: F811
+def test_a_variant_is_trained_and_resumed_but_never_packed(data, tmp_path, capsys):
     whole, parts = tmp_path / "whole.pt", tmp_path / "parts.pt"
     options = ["--epochs", 4, "--norm", "mean-only-bn", "--act", "elu", "--weight-bits", 32,
                "--rate", "0.005"]
@@ -127,7 +127,7 @@ def test_scales_are_the_paper_s_or_the_nearest_powers_of_two():
         assert math.log2(power) % 1 == 0 and abs(math.log2(power / he)) <= 0.5
 
 
-def test_float_activations_are_trained_from_our_nets_and_never_packed(data, tmp_path, capsys):  # noqa: F811
+def test_float_activations_are_trained_from_our_nets_and_never_packed(data, tmp_path, capsys):
     ours, floats = tmp_path / "ours.pt", tmp_path / "floats.pt"
     assert train(data, ours, "--epochs", 1) == 0
     assert train(data, floats, "--epochs", 1, "--floats", "--start-from", ours) == 0
@@ -136,7 +136,7 @@ def test_float_activations_are_trained_from_our_nets_and_never_packed(data, tmp_
     assert "not norm none, act srelu, 1-bit weights, float activations" in capsys.readouterr().err
 
 
-def test_nets_are_compared_seed_by_seed_and_finished_runs_stay(data, tmp_path, capsys):  # noqa: F811
+def test_nets_are_compared_seed_by_seed_and_finished_runs_stay(data, tmp_path, capsys):
     runs = tmp_path / "runs"
     command = ["versus", "--data", str(data), "--out", str(runs), "--depth", "8", "--seeds", "2",
                "--epochs", "1", "--batch", "10", "--sides", "8:1"]

@@ -23,7 +23,7 @@ from export.paper import Variant, model_as  # noqa: E402
 from export.passes import EAGER, Clip, Join  # noqa: E402
 from export.recipe import Recipe  # noqa: E402
 from gen.network import Network  # noqa: E402
-from tests.export.test_train import ROOT, assert_same, data, one_thread, train  # noqa: E402, F401
+from tests.export.runs import ROOT, assert_same, train  # noqa: E402
 
 HEADERS = Path(sysconfig.get_path("include"), "Python.h").exists()   # of Debian's python3.11-dev
 compiler = pytest.mark.skipif(not (HEADERS and shutil.which(os.environ.get("CXX", "g++"))),
@@ -95,7 +95,7 @@ def test_branches_in_bfloat16_join_a_residual_in_float32():
 
 
 @compiler
-def test_a_compiled_run_is_the_other_one(data, tmp_path):  # noqa: F811
+def test_a_compiled_run_is_the_other_one(data, tmp_path):
     """In float32 to the bit: latents, optimiser and accuracy."""
     torch._dynamo.reset()
     runs, compiled = [tmp_path / "one.pt", tmp_path / "other.pt"], []
@@ -122,7 +122,7 @@ def test_teachers_of_the_kind_are_compiled_as_well():
     learner.step(images, torch.zeros(4, dtype=torch.int64), 0.5, images)
 
 
-def test_a_net_that_is_not_compiled_is_refused(data, tmp_path, capsys):  # noqa: F811
+def test_a_net_that_is_not_compiled_is_refused(data, tmp_path, capsys):
     for odd in (["--norm", "bn"], ["--floats"]):
         assert train(data, tmp_path / "no.pt", "--epochs", 1, "--compile", *odd) == 2
         assert "Only a net with norm none, act srelu, 1-bit weights is compiled, not norm" \
@@ -133,7 +133,7 @@ def test_a_net_that_is_not_compiled_is_refused(data, tmp_path, capsys):  # noqa:
 @pytest.mark.parametrize("cxx, told", [
     ("nonesuch", "Compiling needs a C++ compiler, and there's no nonesuch here; install it, or"),
     ("false", "PyTorch can't compile here (")])
-def test_where_nothing_can_be_compiled_a_sentence_says_so(data, tmp_path, cxx, told):  # noqa: F811
+def test_where_nothing_can_be_compiled_a_sentence_says_so(data, tmp_path, cxx, told):
     out = tmp_path / "run.pt"
     done = subprocess.run(
         [sys.executable, "-m", "export", "train", "--data", str(data), "--out", str(out),

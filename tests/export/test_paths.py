@@ -8,7 +8,7 @@ pytest.importorskip("torch")
 
 from export.__main__ import main  # noqa: E402
 from export.paths import PathError, check_out  # noqa: E402
-from tests.export.test_train import data, one_thread, train, trained  # noqa: E402, F401
+from tests.export.runs import train  # noqa: E402
 
 
 def test_a_file_that_can_be_written_is_left_alone(tmp_path):
@@ -31,14 +31,14 @@ def test_a_folder_a_file_s_content_and_a_source_are_refused(tmp_path):
             check_out(path, there)
 
 
-def test_training_into_a_folder_is_refused_before_the_first_epoch(data, tmp_path, capsys):  # noqa: F811
+def test_training_into_a_folder_is_refused_before_the_first_epoch(data, tmp_path, capsys):
     assert train(data, tmp_path, "--epochs", 1) == 2
     told = capsys.readouterr()
     assert "epoch" not in told.out and "is a folder; name a file in it" in told.err
     assert not tmp_path.with_name(tmp_path.name + ".partial").exists()
 
 
-def test_packing_into_a_folder_or_the_checkpoint_is_refused(data, trained, tmp_path, capsys):  # noqa: F811
+def test_packing_into_a_folder_or_the_checkpoint_is_refused(data, trained, tmp_path, capsys):
     before = trained.read_bytes()
     for command in ("pack", "keep"):
         assert main([command, str(trained), "--out", str(tmp_path)]) == 2
@@ -49,7 +49,7 @@ def test_packing_into_a_folder_or_the_checkpoint_is_refused(data, trained, tmp_p
     assert not tmp_path.with_name(tmp_path.name + ".partial").exists()
 
 
-def test_a_checkpoint_that_is_there_is_not_overwritten(data, trained, capsys):  # noqa: F811
+def test_a_checkpoint_that_is_there_is_not_overwritten(data, trained, capsys):
     before = trained.read_bytes()
     assert train(data, trained, "--epochs", 1) == 2
     assert f"{trained}: exists already; go on with its run with --resume" in capsys.readouterr().err

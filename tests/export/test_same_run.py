@@ -14,13 +14,13 @@ from export.learner import add_noise  # noqa: E402
 from export.recipe import Recipe, TrainError  # noqa: E402
 from export.study import check_plot, study  # noqa: E402
 from gen.network import Network  # noqa: E402
-from tests.export.test_train import data, one_thread, train, trained  # noqa: E402, F401
+from tests.export.runs import train  # noqa: E402
 
 FORMATS = (4, 1, 8, 2),
 
 
 @pytest.fixture(scope="module")
-def others(data, tmp_path_factory):  # noqa: F811
+def others(data, tmp_path_factory):
     """Data sets that differ from ``data`` in number of classes, a name, the side, a picture."""
     image = pytest.importorskip("PIL.Image")
     folder = tmp_path_factory.mktemp("others")
@@ -42,7 +42,7 @@ WRONG = {"fewer": "tells 3 classes apart, and the data set has 2",
 
 
 @pytest.fixture
-def begun(data, tmp_path):  # noqa: F811
+def begun(data, tmp_path):
     """A run that isn't finished."""
     out = tmp_path / "begun.pt"
     assert train(data, out, "--epochs", 2, "--stop-after", 1) == 0
@@ -52,7 +52,7 @@ def begun(data, tmp_path):  # noqa: F811
 @pytest.mark.parametrize("option, value", [
     ("--width", 2), ("--depth", 14), ("--act-bits", 6), ("--act-frac", 2), ("--res-bits", 8),
     ("--res-frac", 2)])
-def test_resuming_another_network_is_refused(data, trained, capsys, option, value):  # noqa: F811
+def test_resuming_another_network_is_refused(data, trained, capsys, option, value):
     capsys.readouterr()
     assert train(data, trained, "--epochs", 6, "--cutout", 4, "--resume", option, value) == 2
     name = option[2:].replace("-", "_")
@@ -72,7 +72,7 @@ def test_resuming_with_other_data_is_refused(others, begun, capsys, kind, messag
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_other_data_is_neither_packed_measured_nor_studied(others, trained, tmp_path, capsys, kind):  # noqa: F811
+def test_other_data_is_neither_packed_measured_nor_studied(others, trained, tmp_path, capsys, kind):
     capsys.readouterr()
     for command in ("pack", "eval", "study"):
         out = ["--out", str(tmp_path / "net")] if command == "pack" else []
@@ -82,7 +82,7 @@ def test_other_data_is_neither_packed_measured_nor_studied(others, trained, tmp_
     assert not list(tmp_path.iterdir())
 
 
-def test_a_checkpoint_without_identities_goes_on(data, begun):  # noqa: F811
+def test_a_checkpoint_without_identities_goes_on(data, begun):
     state = restore(begun)
     del state["data"], state["start"]
     torch.save(state, begun)
@@ -90,7 +90,7 @@ def test_a_checkpoint_without_identities_goes_on(data, begun):  # noqa: F811
 
 
 @pytest.mark.parametrize("identified", [True, False])
-def test_a_study_of_another_checkpoint_is_not_an_earlier_ones(data, trained, tmp_path, identified):  # noqa: F811
+def test_a_study_of_another_checkpoint_is_not_an_earlier_ones(data, trained, tmp_path, identified):
     other, runs = tmp_path / "other.pt", tmp_path / "runs"
     assert train(data, other, "--epochs", 1, "--seed", 5) == 0
     images, test = load(data)
@@ -124,7 +124,7 @@ def test_a_study_of_another_checkpoint_is_not_an_earlier_ones(data, trained, tmp
     ("train", "--side", "0"), ("eval", "--images", "0"), ("study", "--images", "-1"),
     ("study", "--epochs", "0"), ("study", "--threads", "-1"), ("versus", "--seeds", "0"),
     ("versus", "--epochs", "0")])
-def test_counts_are_at_least_one(data, trained, tmp_path, capsys, command, option, value):  # noqa: F811
+def test_counts_are_at_least_one(data, trained, tmp_path, capsys, command, option, value):
     words = [command, *([str(trained)] if command in ("eval", "study") else []), "--data",
              str(data), *([] if command == "eval" else ["--out", str(tmp_path / "x")]), option,
              value]
@@ -138,7 +138,7 @@ def test_counts_are_at_least_one(data, trained, tmp_path, capsys, command, optio
     assert not (tmp_path / "x").exists()
 
 
-def test_a_figure_of_another_kind_is_refused_before_the_study(data, trained, tmp_path, capsys):  # noqa: F811
+def test_a_figure_of_another_kind_is_refused_before_the_study(data, trained, tmp_path, capsys):
     for name, message in (("x.foo", "drawn as .svg or .png, not .foo"), ("x", "without suffix")):
         assert main(["study", str(trained), "--data", str(data), "--plot",
                      str(tmp_path / name)]) == 2
@@ -147,7 +147,7 @@ def test_a_figure_of_another_kind_is_refused_before_the_study(data, trained, tmp
     check_plot(tmp_path / "x.SVG")
 
 
-def test_a_torch_file_that_is_no_whole_checkpoint_is_refused_by_name(trained, tmp_path):  # noqa: F811
+def test_a_torch_file_that_is_no_whole_checkpoint_is_refused_by_name(trained, tmp_path):
     state, path = restore(trained), tmp_path / "part.pt"
     del state["recipe"]
     torch.save(state, path)

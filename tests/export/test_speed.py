@@ -16,7 +16,6 @@ from export.recipe import Recipe  # noqa: E402
 from export.speed import FIRST, speed  # noqa: E402
 from gen.network import Network  # noqa: E402
 from tests.export.test_passes import compiler  # noqa: E402
-from tests.export.test_train import one_thread  # noqa: E402, F401
 
 
 def test_every_network_and_side_has_its_row(capsys):
