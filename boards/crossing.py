@@ -75,14 +75,18 @@ class Crossing(wiring.Component):
         # Two cycles late, but a slot isn't looked at again before all others.
         occupied = Signal(count)
         m.d.sync += occupied.eq(filled_here ^ emptied)
-        there = occupied.bit_select(r_slot, 1)
-        taken, of = Signal(), delayed(m, r_slot, 1)
-        m.d.sync += taken.eq(0)
+        # Which slot is next follows from what the reader takes in this cycle: too late to look
+        # there. So both are looked at that it may be, a cycle ahead.
+        same, other, moved = Signal(), Signal(), Signal()
+        m.d.sync += [same.eq(occupied.bit_select(r_slot, 1)), moved.eq(0),
+                     other.eq(occupied.bit_select((r_slot + 1)[:len(r_slot)], 1))]
+        there = Mux(moved, other, same)
+        of = delayed(m, r_slot, 1)
         with m.If(self.r.ready | ~self.r.valid):
-            m.d.sync += [self.r.valid.eq(there), self.r.payload.eq(read.data), taken.eq(there)]
+            m.d.sync += [self.r.valid.eq(there), self.r.payload.eq(read.data), moved.eq(there)]
             with m.If(there):
                 m.d.sync += r_slot.eq(r_slot + 1)
         # The flags may lie far from the reader: a cycle for themselves, as nobody waits for them.
-        with m.If(taken):
+        with m.If(moved):
             m.d.sync += emptied.eq(emptied ^ (1 << of))
         return m
