@@ -129,14 +129,30 @@ def test_texts_tell_the_accuracy_of_the_weights_that_ship(width):
     assert f"{exact} %" in text
     for path in ("CHANGELOG.md", "export/README.md", f"gen/packages/wrn-20-{width}.md"):
         assert exact in (ROOT / path).read_text(), path
-    row = re.search(rf"\| signstream WRN-20-{width} \|.* \| ([\d.]+) ms \| (.*) \|", text)
-    if row:                               # the table of others has two of ours
-        measured = json.loads((ROOT / "boards" / "results" / f"wrn-20-{width}-ulx3s-85f.json")
-                              .read_text())["latency_us"]["measured"]
-        assert row.groups() == (f"{measured / 1000:.2f}",
-                                f"{100 * package.accuracy:.1f} % of {package.test_images:,}")
-    else:
-        assert width == 4
+
+
+def test_the_comparison_with_others_has_the_rows_latency_and_the_weights_accuracy():
+    found = re.findall(r"^\| signstream WRN-20-(\d+) \|.*\| ECP5-(\d+F), .* \| ([\d.]+) ms \| "
+                       r"(.*) \|$", READMES[0].read_text(), re.M)
+    assert len(found) == 3
+    for width, chip, latency, accuracy in found:
+        row = json.loads((ROOT / "boards" / "results" / f"wrn-20-{width}-ulx3s-{chip.lower()}.json")
+                         .read_text())
+        package = Package.load(shipped(20, int(width)))
+        assert latency == f"{row['latency_us']['measured'] / 1000:.2f}"
+        assert accuracy == f"{100 * package.accuracy:.1f} % of {package.test_images:,}"
+
+
+def test_commands_tell_the_frame_rates_of_their_rows():
+    found = re.findall(r"^make bitstream (.*?) *# .*?([\d,]+) frames a second",
+                       READMES[0].read_text(), re.M)
+    assert found
+    for options, fps in found:
+        named = dict(option.split("=") for option in options.split())
+        board = named.get("BOARD", "ulx3s-85f").replace("12f", "25f")      # one die
+        row = json.loads((ROOT / "boards" / "results" /
+                          f"wrn-20-{named.get('WIDTH', 1)}-{board}.json").read_text())
+        assert fps == f"{int(row['fps']['measured']):,}", options
 
 
 def test_no_file_is_renewed_where_one_has_no_table(tmp_path, capsys):
