@@ -17,10 +17,11 @@ from .timing import scoring_cycles
 __all__ = ["LARGE_ARRAY", "ROUTED_MHZ", "choose_batch", "choose_lanes", "choose_memory_clock"]
 
 # Share of the LUT sites that a plan may fill, and sites that it may take if nobody asks for more:
-# arrays of up to about so many are routed. The largest, WRN-20-4's, counts 54,924 here; WRN-20-1's
-# on groups of 16 by 8, 55,016, was routed once (88 MHz, ed2c8b70b496) and is no longer.
+# those of the largest that was routed (boards/results; estimates, of WRN-20-4's single frames on
+# the 85F). WRN-20-2's on the 45F with 30,716 found no way through router2, and WRN-20-1's on groups
+# of 16 by 8 on the 85F, 55,016, was routed once (88 MHz, ed2c8b70b496) and is no longer.
 FILL = 0.8
-ROUTED_COMB = 55_000
+ROUTED_COMB = {"12f": 17_200, "25f": 17_200, "45f": 30_400, "85f": 55_000}
 ROUTED_MHZ = 125.0      # the pipeline's clock, as they were routed (boards/results)
 LARGE_ARRAY = 3072      # arrays with so many lanes and more cross the chip
 ALIKE = 0.01       # share of a frame's time by which arrays may differ and be called alike
@@ -132,16 +133,16 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, mhz=ROUTED_MH
 
     Without a target, the one with the highest frame rate, or nearly that and less logic, that takes
     no more than ``FILL`` of the LUT sites and has at most ``max_lanes``, by default no more than
-    ``ROUTED_COMB`` sites; with one, the smallest that reaches it. Arrays that keep all weights on
-    the chip go before those that stream some, where they reach the target, or without one unless
-    streaming gives ``WORTH`` times their frame rate: the more lanes, the wider and shallower are
-    the weight memories, and the fewer weights they hold. ``mhz`` is the pipeline's clock, and
-    ``memory_mhz`` the memory's, by default the same. Raises :class:`PlanTooLarge` where none fits,
-    :class:`PlanError` where none reaches the target.
+    the device's ``ROUTED_COMB`` sites; with one, the smallest that reaches it. Arrays that keep all
+    weights on the chip go before those that stream some, where they reach the target, or without
+    one unless streaming gives ``WORTH`` times their frame rate: the more lanes, the wider and
+    shallower are the weight memories, and the fewer weights they hold. ``mhz`` is the pipeline's
+    clock, and ``memory_mhz`` the memory's, by default the same. Raises :class:`PlanTooLarge` where
+    none fits, :class:`PlanError` where none reaches the target.
     """
     most_comb = FILL * DEVICES[device].comb
     if max_lanes is None and target_fps is None:
-        most_comb = min(most_comb, ROUTED_COMB)
+        most_comb = ROUTED_COMB[device]
     pace = piece_cycles(mhz, memory_mhz or mhz)
     fitting, streaming, others = [], [], []
     for lanes in _candidates(network):
@@ -178,8 +179,8 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, mhz=ROUTED_MH
                             f"the smallest has {min(y.count for y in _candidates(network))}")
         schedule = min(others, key=lambda entry: entry[:2])[2]
         reside(network, schedule.lanes, device, None, pace, min(batches))
-        raise PlanTooLarge(f"{network.name} fills more than {FILL:.0%} of the "
-                           f"{device.upper()}'s LUT sites")
+        raise PlanTooLarge(f"{network.name} needs more than the {most_comb:,.0f} LUT sites that a "
+                           f"plan may take of the {device.upper()}'s {DEVICES[device].comb:,}")
     if target_fps is None:
         # Logic isn't worth a cycle in a hundred.
         most = (1 + ALIKE) * min(way.time for way in fitting)
