@@ -158,6 +158,15 @@ def test_a_terminal_sees_what_a_tool_is_at(folder, tools, capsys, monkeypatch):
     assert "\r\x1b[K[4/6] routing of seed 1  1 s  iter=7 wires=5\r\x1b[K[4/6] routing" in said
 
 
+def test_tools_see_their_folder_alone(folder, tools):
+    """What else they can open would change nextpnr's way through a netlist."""
+    there = folder / "tools"
+    for name, stand_in in (("YOSYS", "YOSYS"), ("NEXTPNR_ECP5", "router"), ("ECPPACK", "ECPPACK")):
+        tools(name, f'echo "$YOWASP_MOUNT" >> {there}/mounts; {script(there, stand_in)}')
+    assert command(folder) == 0
+    assert set((there / "mounts").read_text().split()) == {"/=."}
+
+
 def test_a_missing_tool_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.delenv("YOSYS", raising=False)
     monkeypatch.setattr(open_tools.sysconfig, "get_path", lambda name: str(tmp_path))
