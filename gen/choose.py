@@ -155,7 +155,7 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, mhz=ROUTED_MH
         if need["comb"] <= most_comb and room >= max(1, schedule.weight_depth):
             fitting.append(way)
             continue
-        others.append((least_block_rams(schedule), need["comb"], schedule))
+        others.append((need["comb"], schedule))
         if need["comb"] <= most_comb and room > 0:
             streaming.append(way)
 
@@ -177,7 +177,8 @@ def choose_lanes(network, device, target_fps=None, max_lanes=None, mhz=ROUTED_MH
         if not others:
             raise PlanError(f"No array of at most {max_lanes} lanes suits {network.name}; "
                             f"the smallest has {min(y.count for y in _candidates(network))}")
-        schedule = min(others, key=lambda entry: entry[:2])[2]
+        _, schedule = min(others, key=lambda other: (least_block_rams(other[1]), other[0]))
+        # This one says what lacks room, if that's block RAM.
         reside(network, schedule.lanes, device, None, pace, min(batches))
         raise PlanTooLarge(f"{network.name} needs more than the {most_comb:,.0f} LUT sites that a "
                            f"plan may take of the {device.upper()}'s {DEVICES[device].comb:,}")

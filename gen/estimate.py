@@ -15,7 +15,8 @@ from hw.weights import PIECE_BITS
 
 from .device import EBR_BITS, block_rams
 
-__all__ = ["PlanTooLarge", "check_fit", "dot_sites", "estimate_resources", "memory_bits"]
+__all__ = ["PlanTooLarge", "check_fit", "dot_sites", "estimate_resources", "memory_bits",
+           "short_of_block_rams"]
 
 SHELL_EBR = 4          # the link's queue, image, scores and identity
 
@@ -98,16 +99,23 @@ def estimate_resources(schedule):
     return {"comb": int(comb), "ff": int(ff), "ebr": ebr + SHELL_EBR, "dsp": units // 2}
 
 
+def short_of_block_rams(need, schedule, device, name, more, how=""):
+    """The :class:`PlanTooLarge` of a design that needs ``need`` block RAMs; ``how`` tells of its
+    array, and ``more`` what they're for."""
+    return PlanTooLarge(
+        f"{name} needs {need} block RAMs ({need * EBR_BITS:,} bits) on an array of "
+        f"{schedule.lanes.count:,} lanes{how}, but the {device.name.upper()} has {device.ebr} "
+        f"({device.ebr * EBR_BITS:,} bits){more}")
+
+
 def check_fit(schedule, device, name):
     """Raise :class:`PlanTooLarge` where block RAM, logic or multipliers aren't enough."""
     need = estimate_resources(schedule)
     if need["ebr"] > device.ebr:
         bits = memory_bits(schedule)
         parts = ", ".join(f"{part} {bits[part]:,}" for part in ("weights", "maps", "residual"))
-        raise PlanTooLarge(
-            f"{name} needs {need['ebr']} block RAMs ({need['ebr'] * EBR_BITS:,} bits) on an array "
-            f"of {schedule.lanes.count:,} lanes, but the {device.name.upper()} has {device.ebr} "
-            f"({device.ebr * EBR_BITS:,} bits); stored are {parts} bits")
+        raise short_of_block_rams(need["ebr"], schedule, device, name,
+                                  f"; stored are {parts} bits")
     for part, what in (("comb", "LUT sites"), ("ff", "flip-flops"), ("dsp", "multipliers")):
         there = getattr(device, part)
         if need[part] > there:

@@ -16,8 +16,8 @@ from hw.schedule import Schedule, WeightLoad
 from hw.sdram import read_share
 from hw.weights import LOADED_DELAY, PIECE_BITS, pieces
 
-from .device import EBR_BITS, EBR_SHAPES, block_rams
-from .estimate import PlanTooLarge, estimate_resources, memory_bits
+from .device import EBR_SHAPES, block_rams
+from .estimate import estimate_resources, memory_bits, short_of_block_rams
 from .schedule import in_passes
 from .timing import scoring_cycles
 
@@ -234,15 +234,14 @@ def least_block_rams(schedule):
 
 
 def check_room(schedule, device, name):
-    """Raise :class:`PlanTooLarge` where a device lacks block RAMs, also if weights are streamed."""
+    """Raise :class:`.PlanTooLarge` where ``device`` lacks block RAMs even with streamed weights."""
     need, bits = least_block_rams(schedule), memory_bits(schedule)
     if need > device.ebr:
-        raise PlanTooLarge(
-            f"{name} needs {need} block RAMs ({need * EBR_BITS:,} bits) on an array of "
-            f"{schedule.lanes.count:,} lanes that streams its weights, but the "
-            f"{device.name.upper()} has {device.ebr} ({device.ebr * EBR_BITS:,} bits); maps take "
-            f"{bits['maps']:,} bits, the residual {bits['residual']:,}: take a larger "
-            f"device{', --batch 1' if schedule.frames > 1 else ''} or fewer residual bits")
+        raise short_of_block_rams(
+            need, schedule, device, name, how=" that streams its weights",
+            more=f"; maps take {bits['maps']:,} bits, the residual {bits['residual']:,}: take a "
+                 f"larger device{', --batch 1' if schedule.frames > 1 else ''} or fewer residual "
+                 f"bits")
 
 
 def _words_in(schedule, block_rams_of_all):
