@@ -72,7 +72,7 @@ class Crossing(wiring.Component):
 
         r_slot = Signal(range(count))
         m.d.comb += read.addr.eq(r_slot)
-        # Two cycles late, but a slot isn't looked at again before all others.
+        # Two cycles late, and one more below, but a slot isn't looked at again before all others.
         occupied = Signal(count)
         m.d.sync += occupied.eq(filled_here ^ emptied)
         # Which slot is next follows from what the reader takes in this cycle: too late to look

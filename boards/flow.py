@@ -72,7 +72,9 @@ QUIET = Quiet()
 def prepared(platform, top, usercode=None):
     """Amaranth's build plan of ``top`` for :func:`run`, with a bitstream's ``usercode``."""
     plan = platform.build(
-        top, do_build=False, script_after_read="\n".join((*AFTER_READ, *shape_commands("top"))),
+        # Without names of source files: router2's wires change with them (see .tools.ALONE).
+        top, do_build=False, emit_src=False,
+        script_after_read="\n".join((*AFTER_READ, *shape_commands("top"))),
         # WRN-20-1 on the 85F (3,072 lanes): HeAP's placement is estimated at 67 MHz, the static
         # placer's at 92.
         nextpnr_opts=f"--placer static --router {FIRST_ROUTER} --report top.report.json "

@@ -22,18 +22,14 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-import amaranth
-
 from .contents import take_contents
 
 __all__ = ["OPEN", "NetlistError", "cut_stopped_carries", "open_chains", "prepare",
-           "prepare_placed", "prepare_routed", "read_top", "shorten_sources",
-           "use_output_registers", "users_of_nets"]
+           "prepare_placed", "prepare_routed", "read_top", "use_output_registers",
+           "users_of_nets"]
 
 # A flip-flop that either can have: it loads at every rising edge and is never set.
 PLAIN = {"CEMUX": "1", "CLKMUX": "CLK", "REGSET": "RESET"}
-# Amaranth's first: it may lie in an environment below the other.
-SOURCES = tuple(Path(file).resolve().parents[1] for file in (amaranth.__file__, __file__))
 OPEN = ["x"]        # a pin without a net: nextpnr wants it there
 UNUSED = []         # the same as nextpnr writes it
 
@@ -62,9 +58,8 @@ def read_top(path):
 
 
 def prepare(path, top, settings):
-    """Rewrite the file ``path``, Yosys' JSON: :func:`use_output_registers`, :func:`open_chains` and
-    :func:`shorten_sources` in its module ``top``, and ``settings`` for nextpnr there, a dictionary
-    of strings.
+    """Rewrite the file ``path``, Yosys' JSON: :func:`use_output_registers` and :func:`open_chains`
+    in its module ``top``, and ``settings`` for nextpnr there, a dictionary of strings.
 
     Returns what :func:`.contents.take_contents` took from it.
 
@@ -77,7 +72,6 @@ def prepare(path, top, settings):
     use_output_registers(module)
     open_chains(module)
     contents = take_contents(module)
-    shorten_sources(module)
     module["settings"] = settings
     path.write_text(json.dumps(netlist))
     return contents
@@ -121,22 +115,6 @@ def _read(path, top):
         return netlist, netlist["modules"][top]
     except (OSError, ValueError, KeyError, TypeError):
         raise NetlistError(f"{path} isn't a netlist with a module {top}") from None
-
-
-def shorten_sources(module, roots=SOURCES):
-    """Name source files by their paths below the folders ``roots``, which are where Amaranth and
-    this project lie here.
-
-    nextpnr's router2 makes other wires where these names have another length (0.11.1), so that a
-    seed would give every checkout another clock: see :data:`.tools.ALONE`.
-    """
-    named = [each["attributes"] for part in ("cells", "netnames")
-             for each in module.get(part, {}).values()]
-    for attributes in [*named, module.get("attributes", {})]:
-        for name in attributes:
-            if name.endswith("src"):        # and cell_src and module_src of a flattened unit
-                for root in roots:
-                    attributes[name] = attributes[name].replace(f"{root}/", "")
 
 
 def use_output_registers(module):

@@ -30,7 +30,7 @@ __all__ = ["main", "swap"]
 # What a build plan holds beside gateware and constraints: contents, and the commands with the
 # build's own user code.
 SCRIPTS = {"build_top.sh", "build_top.bat", "build_top.json"}
-# Of RTLIL: the line of Python that made a signal. It's the same gateware from another checkout.
+# Of RTLIL: the line of Python that made a signal, in builds of until 2026-11-27.
 SOURCE_LINE = re.compile(r'(?m)^ *attribute \\src ".*"\n')
 
 

@@ -12,8 +12,9 @@ from .nextpnr_log import last_line, shortage
 __all__ = ["ALONE", "FlowError", "TooLarge", "run_tool", "tool", "versions"]
 
 # YoWASP's tools see the folder that they run in. By default they see those above it as well, and
-# where these are others nextpnr's router2 makes other wires (0.11.1; 562, 458 and 421 overused ones
-# after 11 iterations, 127 and 133 MHz in the end, from one placement of WRN-20-1).
+# where these are others, or texts in the netlist longer, nextpnr's router2 makes other wires
+# (0.11.1; 562, 458 and 421 overused ones after 11 iterations, 127 and 133 MHz in the end, from one
+# placement of WRN-20-1).
 ALONE = {"YOWASP_MOUNT": "/=."}
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from amaranth import *
@@ -26,6 +27,7 @@ from tests.boards.fake_tools import PLACE, command, script
 from tests.boards.standin import StandIn
 from tests.hw.tools import yosys
 
+ROOT = Path(__file__).parents[2]
 PLACING = """\
 Info: Device utilisation:
 Info: \t          TRELLIS_IO:       7/    197     3%
@@ -156,6 +158,13 @@ def test_a_terminal_sees_what_a_tool_is_at(folder, tools, capsys, monkeypatch):
     assert command(folder) == 0
     said = capsys.readouterr().out
     assert "\r\x1b[K[4/6] routing of seed 1  1 s  iter=7 wires=5\r\x1b[K[4/6] routing" in said
+
+
+def test_a_netlist_does_not_tell_where_the_checkout_lies(folder, tools):
+    """The router's way through it would change with that."""
+    assert command(folder) == 0
+    text = (folder / "ulx3s-25f" / "top.il").read_text()
+    assert "\\src" not in text and str(ROOT) not in text
 
 
 def test_tools_see_their_folder_alone(folder, tools):

@@ -1,6 +1,5 @@
 """What a board says it runs."""
 
-
 from amaranth import *
 
 from boards.build import design

