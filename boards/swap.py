@@ -22,6 +22,7 @@ from . import flow
 from .build import design, gateware, told_beside
 from .contents import SwapError, block_rams, swapped
 from .flash import flash_file
+from .identity import identity_of
 from .options import add_build_and_board, board_of
 from .tools import FlowError
 
@@ -50,6 +51,8 @@ def _difference(one, other):
     weights = {"package", "digest", "layers"}
     odd = [name for name in fields[0] if name not in weights
            and fields[0][name] != fields[1].get(name)]
+    if len({len(identity_of(plan, 1).encode()) for plan in (one, other)}) > 1:
+        odd.append("class names' lengths")
     return "their " + ", ".join(odd) + " differ" if odd else "they come from different releases"
 
 

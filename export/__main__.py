@@ -95,6 +95,8 @@ def _train(options):
                       act_frac=options.act_frac, res_bits=options.res_bits,
                       res_frac=options.res_frac)
     images, test = load(options.data, options.side)
+    if options.classes:
+        images, test = (part.of_classes(options.classes) for part in (images, test))
     state = train(network, recipe, images, test, options.out, options.device, options.resume,
                   options.stop_after, options.start_from, options.teacher,
                   lambda line: print(line, flush=True))

@@ -1,4 +1,4 @@
-"""A trained network as the start of another: wider, or in other number formats.
+"""A trained network as the start of another: wider, in other number formats, or for other images.
 
 Widening copies every channel and keeps the function (Net2Net: Chen et al. 2015, arXiv 1511.05641).
 With ±1 weights and power-of-two scales it's exact in integers: ``k`` copies of the inputs make
@@ -19,7 +19,7 @@ class AdaptError(ValueError):
 
 def adapted(parent, state, network):
     """``(network, state)``: ``network`` with the shifts, and the tensors, that make it compute
-    what ``parent`` does, as far as its formats allow.
+    what ``parent`` does, as far as its formats allow; the head's is for the parent's classes.
 
     Parameters
     ----------
@@ -28,17 +28,16 @@ def adapted(parent, state, network):
         The tensors of the parent's :class:`export.model.WRN`.
     network : gen.network.Network
         What is wanted; its width is the parent's times a power of two. Its shifts are not read.
+        Nothing but the head depends on the number of classes, and nothing on the side.
 
     Raises
     ------
     AdaptError
-        Depth, classes or side differ, or the width isn't a multiple by a power of two.
+        The depth differs, or the width isn't a multiple by a power of two.
     """
-    for name in ("depth", "classes", "side"):
-        ours, theirs = getattr(network, name), getattr(parent, name)
-        if ours != theirs:
-            raise AdaptError(f"A network can start only from one of the same {name}, {ours}, "
-                             f"not {theirs}")
+    if network.depth != parent.depth:
+        raise AdaptError(f"A network can start only from one of the same depth, {network.depth}, "
+                         f"not {parent.depth}")
     copies, rest = divmod(network.width, parent.width)
     if rest or copies & copies - 1:
         raise AdaptError(f"A network can start only from one of its width {network.width}, or that "

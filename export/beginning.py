@@ -6,12 +6,14 @@ from gen.network import Network
 
 from .adapt import adapted
 from .checkpoint import digest, lineage, restore, restore_ours
-from .data import check_images
+from .data import check_images, same_classes
 from .model import calibrate
 from .paper import OURS
 from .recipe import Recipe, TrainError
 
-__all__ = ["NETWORK_OPTIONS", "Beginning", "begin", "check_run", "check_start", "data_of"]
+__all__ = ["HEAD", "NETWORK_OPTIONS", "Beginning", "begin", "check_run", "check_start", "data_of"]
+
+HEAD = "signs.head.latent"  # the tensor that scores classes
 
 # What the command line decides of a run's network; data and calibration decide the rest.
 NETWORK_OPTIONS = "depth", "width", "act_bits", "act_frac", "res_bits", "res_frac"
@@ -26,7 +28,7 @@ class Beginning:
     network : gen.network.Network
         With its shifts.
     weights : dict, optional
-        Tensors of its model.
+        Tensors of its model; those that it lacks begin new.
     before : sequence of dict
         The runs that its weights went through before this one.
     start : str, optional
@@ -54,7 +56,7 @@ def begin(out, network, recipe, images, test, resume, start, teachers):
         raise TrainError("Temperature is that of teachers' predictions: give --teacher and "
                          "--distil as well, or leave --temperature out")
     if start is not None:
-        return _from_another(start, network, recipe)
+        return _from_another(start, network, recipe, images)
     return _from_nothing(network, recipe, images)
 
 
@@ -64,8 +66,9 @@ def _from_nothing(network, recipe, images):
                                seed=recipe.seed))
 
 
-def _from_another(path, network, recipe):
-    """The weights of the checkpoint at ``path``, of another run, adapted to ``network``."""
+def _from_another(path, network, recipe, images):
+    """The weights of the checkpoint at ``path``, of another run, adapted to ``network``; but for
+    the head's where ``images`` are of other classes."""
     if not recipe.variant.ours:
         raise TrainError(f"A run that starts from another must be of a net with {OURS}, not "
                          f"{recipe.variant}; leave --start-from out")
@@ -75,6 +78,8 @@ def _from_another(path, network, recipe):
         raise TrainError("Channels of a wider network begin as copies, get the same gradients "
                          "and stay copies: tell them apart with --noise, such as 1")
     network, weights = adapted(narrow, parent["model"], network)
+    if not same_classes(images.class_names, parent["class_names"]):
+        del weights[HEAD]
     return Beginning(network, weights, lineage(parent), digest(parent))
 
 

@@ -1,6 +1,7 @@
 """Model cards: where a package's weights come from, and what they are worth."""
 
 from dataclasses import fields
+from itertools import pairwise
 from string import ascii_lowercase
 from textwrap import fill
 
@@ -13,13 +14,15 @@ __all__ = ["card"]
 SHOWN = 12  # rows of a run's table
 
 
-def _command(recipe, network, out, start=None, teachers=()):
+def _command(recipe, network, class_names, out, start=None, teachers=()):
     """The command line of a run."""
     words = ["python -m export train --data DIR", f"--out {out}.pt"]
     if network is not None:
         words += [f"--depth {network.depth}", f"--width {network.width}",
                   f"--act-bits {network.act_bits}", f"--act-frac {network.act_frac}",
                   f"--res-bits {network.res_bits}", f"--res-frac {network.res_frac}"]
+        if class_names and class_names[-1] == f"spare {network.classes - 1}":
+            words.append(f"--classes {network.classes}")
     if start:
         words.append(f"--start-from {start}.pt")
     if teachers:
@@ -55,13 +58,13 @@ def _table(history):
 
 
 def _run(title, run, *files):
-    """Parts of a card on one run; ``files`` as for :func:`_command`."""
+    """Parts of a card on one run; ``files``: what :func:`_command` names."""
     network = Network.from_dict(run["network"]) if run.get("network") else None
-    last = run["history"][-1]
+    names, last = run.get("class_names"), run["history"][-1]
     return [
         f"### {title} ({network.name})" if network else f"### {title}",
         f"{last['epoch']} epochs, {last['seen']:,} images, {last['seconds'] / 60:.0f} minutes.",
-        f"```\n{_command(run['recipe'], network, *files)}\n```",
+        f"```\n{_command(run['recipe'], network, names, *files)}\n```",
         _table(run["history"])]
 
 
@@ -88,6 +91,9 @@ def card(checkpoint, package, data):
            "with the weights of the one before; a wider network starts with copies of its "
            "channels. The last epoch is taken, none is picked. A run by the clock doesn't repeat "
            "exactly: how far it comes depends on the machine.")
+    names = [run["class_names"] for run in runs if "class_names" in run]
+    if any(before != after for before, after in pairwise(names)):
+        how += " A run for other classes than those of the one before begins with a new head."
     if any(run["recipe"].get("amp") == "bf16" for run in runs):
         how += (" Test accuracies before a run's last may be measured in bfloat16 where it trained "
                 "in that (since 2026-11-27): near the exact ones.")

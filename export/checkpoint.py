@@ -84,4 +84,4 @@ def lineage(state):
     """The runs that led to the checkpoint ``state``, its own last."""
     return [*state.get("before", []),
             {"teachers": state.get("teachers", []),
-             **{name: state[name] for name in ("network", "recipe", "history")}}]
+             **{name: state[name] for name in ("network", "recipe", "history", "class_names")}}]

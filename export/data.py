@@ -5,7 +5,7 @@ CIFAR-100 (``train.bin``, ``test.bin``), and folders ``train/CLASS/*.png`` with 
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-__all__ = ["DataError", "Images", "augment", "check_images", "load", "shrink"]
+__all__ = ["DataError", "Images", "augment", "check_images", "load", "same_classes", "shrink"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp"}
 SIDE = 32  # of both CIFAR sets, in pixels
@@ -49,7 +49,28 @@ class Images:
 
     def head(self, count):
         """The first ``count`` images."""
-        return Images(self.pixels[:count], self.labels[:count], self.class_names)
+        return replace(self, pixels=self.pixels[:count], labels=self.labels[:count])
+
+    def of_classes(self, count):
+        """These images for a net that tells ``count`` classes apart: spare ones, which no image is
+        of, follow those that there are.
+
+        Raises
+        ------
+        DataError
+            There are more than ``count``.
+        """
+        there = len(self.class_names)
+        if count < there:
+            raise DataError(f"Classes must be at least the {there} of the data set, not {count}")
+        return replace(self, class_names=tuple(self.class_names) + _spare(there, count))
+
+    def for_net(self, class_names):
+        """These images for a net of ``class_names``, with the spare ones of those."""
+        there, count = len(self.class_names), len(class_names)
+        if count > there and tuple(class_names[there:]) == _spare(there, count):
+            return self.of_classes(count)
+        return self
 
 
 def load(folder, side=None):
@@ -97,9 +118,11 @@ def check_images(images, side, class_names, whose):
     """
     ours, theirs = tuple(images.class_names), tuple(class_names)
     if len(ours) != len(theirs):
+        spare = theirs[len(ours):] == _spare(len(ours), len(theirs)) != ()
         raise DataError(f"{whose}: tells {len(theirs)} classes apart, and the data set has "
-                        f"{len(ours)}; give the data set that it was trained for")
-    if _unnamed(len(ours)) not in (ours, theirs):
+                        f"{len(ours)}; give the data set that it was trained for"
+                        + f" and --classes {len(theirs)}" * spare)
+    if not same_classes(ours, theirs):
         for number, (our, their) in enumerate(zip(ours, theirs)):
             if our != their:
                 raise DataError(f"{whose}: its class {number} is {their}, and the data set's is "
@@ -107,6 +130,16 @@ def check_images(images, side, class_names, whose):
     if images.side != side:
         raise DataError(f"{whose}: images must be {side} pixels a side, not {images.side}; "
                         f"--side {side} resizes those of an image folder")
+
+
+def same_classes(ours, theirs):
+    """Whether two nets' or data sets' classes, by their names, are the same ones."""
+    ours, theirs = tuple(ours), tuple(theirs)
+    return ours == theirs or len(ours) == len(theirs) and _unnamed(len(ours)) in (ours, theirs)
+
+
+def _spare(first, count):
+    return tuple(f"spare {j}" for j in range(first, count))
 
 
 def _unnamed(classes):

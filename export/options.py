@@ -74,7 +74,7 @@ def parser():
     p.add_argument("--resume", action="store_true", help="go on from the checkpoint --out")
     p.add_argument("--start-from", type=Path, metavar="FILE",
                    help="begin a new run with the weights of this checkpoint; the network may be "
-                        "wider or have other formats")
+                        "wider, have other formats, or be for other classes or sides")
     p.add_argument("--teacher", type=Path, nargs="+", default=(), metavar="FILE",
                    help="checkpoints of nets, of any kind, whose predictions the run learns from, "
                         "with --distil")
@@ -86,6 +86,9 @@ def parser():
     p.add_argument("--res-bits", type=int, default=12, help="bits of the residual (%(default)s)")
     p.add_argument("--res-frac", type=int, help="fraction bits of the residual (bits - 7)")
     p.add_argument("--side", type=count, help="resize the pictures of an image folder")
+    p.add_argument("--classes", type=count, metavar="N",
+                   help="that the network tells apart; more than the data's are spare, and its "
+                        "weights fit a routed design of N (those of the data)")
     length = p.add_mutually_exclusive_group(required=True)
     length.add_argument("--epochs", type=int, help="length of the run in epochs")
     length.add_argument("--minutes", type=float, help="length of the run by the clock")

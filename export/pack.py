@@ -50,6 +50,7 @@ def evaluate(package, images, log=lambda line: None):
         The images are not of the network's classes and side.
     """
     from sim.golden import Golden
+    images = images.for_net(package.class_names)
     check_images(images, package.network.side, package.class_names, package.network.name)
     model, golden, right = model_of(package), Golden(package), 0
     ours = accuracy(model, images)

@@ -48,6 +48,7 @@ def study(start, recipe, images, test, folder, formats=FORMATS, device="cpu", lo
     """
     parent, rows = restore_ours(start, "formats can be studied only of one", floats=True), []
     before = Network.from_dict(parent["network"])
+    images, test = (part.for_net(parent["class_names"]) for part in (images, test))
     check_images(images, before.side, parent["class_names"], start)
     for form in formats:
         names = "act_bits", "act_frac", "res_bits", "res_frac"

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from .batches import Batches
-from .beginning import begin, check_run, check_start, data_of
+from .beginning import HEAD, begin, check_run, check_start, data_of
 from .checkpoint import restore, save
 from .data import shrink
 from .distil import load_teachers
@@ -95,7 +95,8 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
         End after this many epochs of this call.
     start : path, optional
         Checkpoint of another run whose weights this run begins with, adapted to ``network`` (see
-        :func:`export.adapt.adapted`). Its recipe and history are kept under ``"before"``.
+        :func:`export.adapt.adapted`), the head's only where it has the same classes. Its recipe
+        and history are kept under ``"before"``.
         ``resume`` doesn't need it again.
     teachers : sequence of path
         Checkpoints of nets whose predictions have the share ``recipe.distil`` of the loss. They see
@@ -128,6 +129,8 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
     if (recipe.amp == "bf16" and device.type == "cpu" and processes.rank == 0
             and torch.backends.cpu.get_cpu_capability() in NO_BF16):
         log("this processor has no instructions for bfloat16: --amp off is some ten times faster")
+    if beginning.weights and HEAD not in beginning.weights and processes.rank == 0:
+        log(f"{start}: was trained for other classes, so the head begins anew")
     about = {"format": "signstream-checkpoint", "network": beginning.network.to_dict(),
              "recipe": recipe.settings, "class_names": list(images.class_names),
              "train_images": len(images), "before": list(beginning.before),
@@ -167,7 +170,7 @@ def _learner(beginning, recipe, processes, teachers):
     torch.manual_seed(recipe.seed)
     model = model_as(beginning.network, recipe.variant).to(processes.device)
     if beginning.weights:
-        model.load_state_dict(beginning.weights)
+        model.load_state_dict(model.state_dict() | beginning.weights)
     if not beginning.state:
         add_noise(model, recipe.noise)
     learner = Learner(model, recipe, processes.size, teachers)

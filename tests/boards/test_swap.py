@@ -160,6 +160,18 @@ def test_other_gateware_is_refused_with_what_differs(folders, capsys):
     assert not (new / BOARD.name).exists()
 
 
+def test_class_names_that_need_a_longer_memory_are_named(folders, capsys):
+    old, new = folders
+    pretend(old)
+    one = Plan.load(new)
+    names = ["a name of many letters, " * 9 + name for name in tiny.NAMES]
+    package = Package(one.network, one.package.weights, names, one.package.training)
+    tiny.save(Plan(package, one.lanes, one.device), new)
+    assert command(new, old) == 2
+    assert "need different gateware: their class names' lengths differ; place and" \
+        in capsys.readouterr().err
+
+
 def test_a_build_takes_no_weights_from_itself(folders, capsys):
     old, _ = folders
     pretend(old)

@@ -69,10 +69,16 @@ def test_a_finer_residual_differs_from_the_old_one_by_rounding_alone():
     assert np.corrcoef(a.scores.ravel(), b.scores.ravel())[0, 1] > 0.9
 
 
+def test_other_classes_and_sides_change_neither_shifts_nor_tensors():
+    state = state_of(NET)
+    network, same = adapted(NET, state, Network(8, 1, classes=3, side=32, act_frac=1))
+    assert (network.classes, network.side) == (3, 32)
+    assert (network.shifts, network.entries) == (NET.shifts, NET.entries)
+    assert same.keys() == state.keys() and all(torch.equal(same[n], state[n]) for n in state)
+
+
 @pytest.mark.parametrize("wanted, message", [
     (Network(14, 1, side=16), "same depth, 14, not 8"),
-    (Network(8, 1), "same side, 32, not 16"),
-    (Network(8, 1, classes=3, side=16), "same classes, 3, not 10"),
     (Network(8, 3, side=16), "of its width 3, or that halved as often as you like, not 1"),
 ])
 def test_a_start_that_cannot_be_is_refused(wanted, message):
