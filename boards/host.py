@@ -8,30 +8,24 @@ from pathlib import Path
 
 import numpy as np
 
+from gen import picture
 from gen.cli import command_line, count, number
 
 from .client import Board, BoardError
 from .protocol import BAUD
 
-__all__ = ["load_image", "main"]
+__all__ = ["main"]
 
 
-def load_image(path, side):
-    """uint8[3, side, side] from an image file; nothing is resized.
-
-    Raises ``BoardError`` where the file can't be read or has another size.
-    """
-    from PIL import Image, UnidentifiedImageError
-    try:
-        with Image.open(path) as image:
-            if image.size != (side, side):
-                raise BoardError(f"{path}: the board needs images of {side}x{side} pixels, "
-                                 f"not {image.width}x{image.height}")
-            return np.asarray(image.convert("RGB"), np.uint8).transpose(2, 0, 1)
-    except FileNotFoundError:
-        raise BoardError(f"{path}: no such image") from None
-    except (UnidentifiedImageError, OSError) as error:
-        raise BoardError(f"{path}: can't be read as an image ({error})") from None
+def _image(path, side, resize):
+    """uint8[3, side, side] of the picture at ``path``, which must have that size if it isn't to be
+    resized."""
+    image = picture.read(path, side if resize else None)
+    height, width = image.shape[1:]
+    if (width, height) != (side, side):
+        raise BoardError(f"{path}: the board needs images of {side}x{side} pixels, "
+                         f"not {width}x{height}; --resize makes them so")
+    return image
 
 
 def _check_build(identity, folder):
@@ -74,6 +68,7 @@ def _parser():
         epilog="example:\n  python -m boards.host --port /dev/ttyUSB0 --build build cat.png")
     parser.add_argument("images", nargs="*", metavar="IMAGE",
                         help="image files of the network's size; none only identifies the board")
+    picture.add_resize(parser)
     parser.add_argument("--port", required=True, help="serial port, such as /dev/ttyUSB0 or COM3")
     parser.add_argument("--baud", type=_bauds, default=BAUD, help="bits/s (default: %(default)s)")
     parser.add_argument("--timeout", type=_seconds, default=2.0, metavar="S",
@@ -108,7 +103,7 @@ def _run(options):
         if options.build:
             _check_build(identity, options.build)
         names = list(identity.class_names) or [f"class {j}" for j in range(identity.classes)]
-        images = [load_image(path, identity.side) for path in options.images]
+        images = [_image(path, identity.side, options.resize) for path in options.images]
         if images or options.throughput:
             _load(board, options.build)
         report = {"port": options.port, "board": asdict(identity), "images": []}
@@ -126,7 +121,7 @@ def _run(options):
 
 def main(arguments=None):
     """Run the command line; returns the exit code."""
-    return command_line(_parser(), _answer, arguments, (BoardError,))
+    return command_line(_parser(), _answer, arguments, (BoardError, picture.PictureError))
 
 
 def _answer(options):

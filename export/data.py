@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from gen import picture
+
 __all__ = ["DataError", "Images", "augment", "check_images", "load", "same_classes", "shrink"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp"}
@@ -190,7 +192,7 @@ def _folders(folder, side):
                            if p.suffix.lower() in SUFFIXES)
             if not paths:
                 raise DataError(f"{folder / part / name}: holds no pictures")
-            pixels += [_picture(path, side) for path in paths]
+            pixels += [picture.read(path, side) for path in paths]
             labels += [label] * len(paths)
         shapes = sorted({p.shape for p in pixels})
         if len(shapes) > 1 or shapes[0][1] != shapes[0][2]:
@@ -202,21 +204,6 @@ def _folders(folder, side):
         raise DataError(f"{folder}: test pictures must be {sets[0].side} pixels like the "
                         f"training pictures, not {sets[1].side}; resize them with --side N")
     return tuple(sets)
-
-
-def _picture(path, side):
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError:
-        raise DataError("Reading image folders needs Pillow; pip install pillow") from None
-    try:
-        with Image.open(path) as image:
-            image = image.convert("RGB")
-            if side:
-                image = image.resize((side, side), Image.Resampling.BOX)
-            return np.asarray(image).transpose(2, 0, 1)
-    except (UnidentifiedImageError, OSError):
-        raise DataError(f"{path}: not a picture that Pillow can read") from None
 
 
 def shrink(pixels, side):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from gen import picture
+
 __all__ = ["Images", "ImagesError", "fit", "load", "sample"]
 
 SAMPLE = Path(__file__).parent / "testdata" / "cifar10-sample.npz"
@@ -58,20 +60,21 @@ def sample():
     return load([SAMPLE])
 
 
-def load(paths):
+def load(paths, side=None):
     """Images from files of one kind or several, in order.
 
     ``.npz`` (``images`` uint8[n, 3, h, w], optionally ``labels``, ``class_names``), ``.bin``
-    (CIFAR-10 records) and whatever Pillow opens.
+    (CIFAR-10 records) and pictures, these resized to ``side`` if that's given.
 
     Raises
     ------
-    ImagesError
+    ImagesError, gen.picture.PictureError
         A file is absent, isn't what its name says, or differs in size from the first.
     """
     parts = []
     for path in map(Path, paths):
-        reader = {".npz": _npz, ".bin": _records}.get(path.suffix.lower(), _picture)
+        reader = {".npz": _npz, ".bin": _records}.get(
+            path.suffix.lower(), lambda path: _picture(path, side))
         try:
             parts.append(reader(path))
         except FileNotFoundError:
@@ -160,13 +163,5 @@ def _records(path):
                   tuple(f"{path.stem}[{i}]" for i in range(len(raw))))
 
 
-def _picture(path):
-    from PIL import Image, UnidentifiedImageError
-    try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("RGB"))
-    except (FileNotFoundError, IsADirectoryError):
-        raise
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise ImagesError(f"{path}: can't be read as an image ({error})") from None
-    return Images(np.ascontiguousarray(pixels.transpose(2, 0, 1))[None], (None,), (path.name,))
+def _picture(path, side):
+    return Images(picture.read(path, side)[None], (None,), (path.name,))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from gen.cli import command_line, fail
+from gen.picture import add_resize
 
 from . import images as image_files
 from .compare import compare, installed_sides
@@ -89,6 +90,7 @@ def _parser():
                         help="which of the sample's or the file's images, the first being 0")
     parser.add_argument("--file", type=Path, metavar="FILE", default=argparse.SUPPRESS,
                         help="image to take instead of the sample: .png, .npz, CIFAR-10 .bin")
+    add_resize(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE",
                         default=argparse.SUPPRESS, help=f"figure, {' or '.join(FORMATS)}")
     parser.add_argument("--sim", choices=SIMULATORS, default="verilator", help="simulator")
@@ -111,8 +113,10 @@ def _picture(parser, args):
                                       "`pip install matplotlib`")
     folder = Folder.load(args.build)
     given = hasattr(args, "file")
-    images = image_files.load([args.file]) if given else image_files.sample()
-    images = fitted(images.one(args.image), folder.network.side, given)
+    side = folder.network.side
+    images = (image_files.load([args.file], args.resize and side) if given
+              else image_files.sample())
+    images = fitted(images.one(args.image), side, given)
     sides = installed_sides()
     row, = compare(folder, images, sides, args.sim,
                    say=lambda line: print(line, file=sys.stderr, flush=True))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from gen.cli import command_line
+from gen.picture import PictureError, add_resize
 from gen.plan import PlanError
 from gen.report import ReportError, measure, read
 
@@ -23,8 +24,8 @@ __all__ = ["REFUSALS", "add_input_options", "chosen_images", "class_name", "fitt
            "simulate"]
 
 # What a user can put right: a sentence and exit code 2.
-REFUSALS = (FolderError, PlanError, ReportError, image_files.ImagesError, ToolError,
-            SimulationError)
+REFUSALS = (FolderError, PlanError, ReportError, image_files.ImagesError, PictureError,
+            ToolError, SimulationError)
 
 
 def table(verdict, folder, images):
@@ -55,6 +56,7 @@ def add_input_options(parser):
                         help="first N images of the sample or of the files")
     parser.add_argument("--files", nargs="+", metavar="FILE", default=argparse.SUPPRESS,
                         help="images to take instead of the sample: .png, .npz, CIFAR-10 .bin")
+    add_resize(parser)
 
 
 def _parser():
@@ -78,7 +80,7 @@ def chosen_images(args, side):
     """The images that ``--files`` and ``--images`` name, fitted to ``side`` if they're the
     sample's; :class:`sim.images.ImagesError` for what can't be used."""
     files = getattr(args, "files", None)
-    images = (image_files.load(files) if files else image_files.sample())
+    images = (image_files.load(files, args.resize and side) if files else image_files.sample())
     count = min(args.images, len(images)) if files else args.images
     return fitted(images.first(count), side, bool(files))
 
@@ -89,7 +91,7 @@ def fitted(images, side, exactly):
     size = images.pixels.shape[2:]
     if exactly and size != (side, side):
         raise image_files.ImagesError(f"Images must be {side}x{side} pixels for this network, "
-                                      f"not {size[1]}x{size[0]}")
+                                      f"not {size[1]}x{size[0]}; --resize makes pictures so")
     return dataclasses.replace(images, pixels=image_files.fit(images.pixels, side))
 
 

@@ -1,6 +1,7 @@
 """The host program against ports that misbehave (test_board.py has one that works)."""
 
 import contextlib
+import json
 import os
 import threading
 import time
@@ -11,8 +12,8 @@ import pytest
 from PIL import Image
 
 from boards import host, protocol
-from boards.client import Board, BoardError
-from boards.host import load_image, main
+from boards.client import Board
+from boards.host import main
 from boards.protocol import ANSWER, Fault, Frame, Identity, Kind
 
 SIDE, CLASSES = 8, 3
@@ -171,19 +172,18 @@ def test_a_missing_pyserial_is_one_sentence(capsys, monkeypatch):
     assert "run `pip install pyserial`" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
-def test_images_of_every_mode_are_read_as_rgb(tmp_path, mode):
-    Image.new("RGB", (SIDE, SIDE), (51, 51, 51)).convert(mode).save(tmp_path / "x.png")
-    image = load_image(tmp_path / "x.png", SIDE)
-    assert image.shape == (3, SIDE, SIDE) and (image == 51).all()
-
-
-def test_unreadable_images_are_one_sentence(tmp_path):
-    (tmp_path / "x.png").write_bytes(b"no image")
-    with pytest.raises(BoardError, match="x.png: can't be read as an image"):
-        load_image(tmp_path / "x.png", SIDE)
-    with pytest.raises(BoardError, match="y.png: no such image"):
-        load_image(tmp_path / "y.png", SIDE)
+def test_pictures_of_another_size_are_resized_if_asked_for(capsys, tmp_path):
+    picture = tmp_path / "x.png"
+    Image.fromarray(IMAGES[0].transpose(1, 2, 0).repeat(2, 0).repeat(3, 1)).save(picture)
+    with port(good) as name:
+        assert main(["--port", name, str(picture)]) == 2
+        assert (f"needs images of {SIDE}x{SIDE} pixels, not {3 * SIDE}x{2 * SIDE}; --resize"
+                in capsys.readouterr().err)
+        assert main(["--port", name, "--resize", "--json", str(picture)]) == 0
+        assert main(["--port", name, str(tmp_path / "y.png")]) == 2
+    said = capsys.readouterr()
+    assert json.loads(said.out)["images"][0]["scores"] == IMAGES[0, :, 0, 0].tolist()
+    assert "y.png: no such file" in said.err and said.err.count("\n") == 1
 
 
 def test_help_ends_with_an_example(capsys):

@@ -92,10 +92,11 @@ def test_labels_beyond_the_networks_classes_are_told(built):
 
 def test_real_pictures_from_files(built, tmp_path, capfd):
     pixels = fit(sample().first(2).pixels, 16)
-    for k in range(2):
-        Image.fromarray(pixels[k].transpose(1, 2, 0)).save(tmp_path / f"{k}.png")
-    code, out, _ = go(capfd, "--build", built, "--stalls", "0", "--files", tmp_path / "1.png",
-                      tmp_path / "0.png")
+    for k in range(2):      # the first has another size
+        picture = pixels[k].transpose(1, 2, 0).repeat(2 - k, 1)
+        Image.fromarray(picture).save(tmp_path / f"{k}.png")
+    code, out, _ = go(capfd, "--build", built, "--stalls", "0", "--resize", "--files",
+                      tmp_path / "1.png", tmp_path / "0.png")
     assert code == 0
     assert [line.split()[:2] for line in out.splitlines() if ".png" in line] == [
         ["1.png", "-"], ["0.png", "-"], ["1.png", "-"]]
@@ -264,7 +265,7 @@ def test_bad_arguments_are_refused(built, arguments, words, capfd):
 def test_pictures_of_another_size_are_refused(built, tmp_path, capfd):
     Image.fromarray(np.zeros((32, 24, 3), np.uint8)).save(tmp_path / "big.png")
     code, _, err = go(capfd, "--build", built, "--files", tmp_path / "big.png")
-    assert code == 2 and "Images must be 16x16 pixels for this network, not 24x32" in err
+    assert code == 2 and "Images must be 16x16 pixels for this network, not 24x32; --resize" in err
 
 
 def test_missing_tools_are_exit_code_two(built, tmp_path, monkeypatch, capfd):
