@@ -8,6 +8,7 @@ from gen.cli import command_line
 from gen.network import Network
 from gen.package import Package
 
+from .beginning import NETWORK_OPTIONS, network_of
 from .card import card
 from .checkpoint import keep, restore
 from .copies import alike
@@ -91,9 +92,8 @@ def _speed(options):
 
 def _train(options):
     recipe = _recipe(options)
-    network = Network(options.depth, options.width, act_bits=options.act_bits,
-                      act_frac=options.act_frac, res_bits=options.res_bits,
-                      res_frac=options.res_frac)
+    network = network_of({name: getattr(options, name) for name in NETWORK_OPTIONS},
+                         options.out if options.resume else options.start_from)
     images, test = load(options.data, options.side)
     if options.classes:
         images, test = (part.of_classes(options.classes) for part in (images, test))

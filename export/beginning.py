@@ -11,12 +11,14 @@ from .model import calibrate
 from .paper import OURS
 from .recipe import Recipe, TrainError
 
-__all__ = ["HEAD", "NETWORK_OPTIONS", "Beginning", "begin", "check_run", "check_start", "data_of"]
+__all__ = ["HEAD", "NETWORK_OPTIONS", "Beginning", "begin", "check_run", "check_start", "data_of",
+           "network_of"]
 
 HEAD = "signs.head.latent"  # the tensor that scores classes
 
 # What the command line decides of a run's network; data and calibration decide the rest.
 NETWORK_OPTIONS = "depth", "width", "act_bits", "act_frac", "res_bits", "res_frac"
+FRACTION = {"act_bits": "act_frac", "res_bits": "res_frac"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,17 @@ class Beginning:
     before: tuple = ()
     start: str = None
     state: dict = None
+
+
+def network_of(options, path=None):
+    """The network that ``options`` name, a dict of NETWORK_OPTIONS with None where there's none:
+    those are the ones of the checkpoint at ``path``, or else :class:`gen.network.Network`'s. Other
+    bits than the checkpoint's have a fraction of their own."""
+    given = {name: value for name, value in options.items() if value is not None}
+    theirs = restore(path)["network"] if path else {}
+    own = {FRACTION.get(name) for name, value in given.items() if theirs.get(name) != value}
+    kept = {name: theirs[name] for name in NETWORK_OPTIONS if name in theirs and name not in own}
+    return Network(**kept | given)
 
 
 def begin(out, network, recipe, images, test, resume, start, teachers):

@@ -78,13 +78,13 @@ def parser():
     p.add_argument("--teacher", type=Path, nargs="+", default=(), metavar="FILE",
                    help="checkpoints of nets, of any kind, whose predictions the run learns from, "
                         "with --distil")
-    p.add_argument("--depth", type=int, default=20, help="6n+2 (%(default)s)")
-    p.add_argument("--width", type=int, default=1, help="times 16 channels (%(default)s)")
-    p.add_argument("--act-bits", type=int, default=4,
-                   help=f"bits of an activation, one of {ACT_BITS} (%(default)s)")
-    p.add_argument("--act-frac", type=int, help="fraction bits of an activation (bits - 3)")
-    p.add_argument("--res-bits", type=int, default=12, help="bits of the residual (%(default)s)")
-    p.add_argument("--res-frac", type=int, help="fraction bits of the residual (bits - 7)")
+    for name, text in (("depth", "6n+2 (20)"),
+                       ("width", "times 16 channels (1)"),
+                       ("act-bits", f"bits of an activation, one of {ACT_BITS} (4)"),
+                       ("act-frac", "fraction bits of an activation (bits - 3)"),
+                       ("res-bits", "bits of the residual (12)"),
+                       ("res-frac", "fraction bits of the residual (bits - 7)")):
+        p.add_argument(f"--{name}", type=int, help=f"{text[:-1]}; that of --start-from)")
     p.add_argument("--side", type=count, help="resize the pictures of an image folder")
     p.add_argument("--classes", type=count, metavar="N",
                    help="that the network tells apart; more than the data's are spare, and its "
