@@ -11,7 +11,7 @@ from gen.cli import command_line
 from .difference import describe, first_difference
 from .folder import Folder
 from .golden import Golden
-from .run import REFUSALS, add_input_options, chosen_images, class_name
+from .run import REFUSALS, add_input_options, chosen_images, class_name, true_class
 from .simulation import SIMULATORS, simulate
 
 __all__ = ["compare", "installed_sides", "main"]
@@ -144,7 +144,8 @@ def _compare(args):
         print(json.dumps({"equal": equal, "images": rows}))
         return 0 if equal else 1
     for row in rows:
-        label, best = (class_name(row[key], folder, images) for key in ("label", "class"))
+        label = true_class(row["label"], folder, images)
+        best = class_name(row["class"], folder, images)
         print(f"{row['image']}: {best} (true class {label})")
         for side in others:
             print(f"  golden = {side}" if row[side] is None else

@@ -14,7 +14,7 @@ from . import images as image_files
 from .compare import compare, installed_sides
 from .folder import Folder
 from .golden import Golden
-from .run import REFUSALS, class_name, fitted
+from .run import REFUSALS, class_name, fitted, true_class
 from .simulation import SIMULATORS
 
 __all__ = ["draw", "main"]
@@ -127,7 +127,7 @@ def _picture(parser, args):
     draw(folder, images, row, args.out)
     best = class_name(row["class"], folder, images)
     print(f"{images.names[0]}: {best} (true class "
-          f"{class_name(row['label'], folder, images)}), {' = '.join(sides)}")
+          f"{true_class(row['label'], folder, images)}), {' = '.join(sides)}")
     print(args.out)
     return 0
 

@@ -21,7 +21,7 @@ from .simulation import SIMULATORS, SimulationError, simulate
 from .verilator import ToolError
 
 __all__ = ["REFUSALS", "add_input_options", "chosen_images", "class_name", "fitted", "main",
-           "simulate"]
+           "simulate", "true_class"]
 
 # What a user can put right: a sentence and exit code 2.
 REFUSALS = (FolderError, PlanError, ReportError, image_files.ImagesError, PictureError,
@@ -39,7 +39,7 @@ def table(verdict, folder, images):
         since = frame["first_pixel"] if before is None else before
         before = frame["last_score"]
         k, best = frame["image"], int(np.argmax(frame["scores"]))
-        rows.append((images.names[k], class_name(images.labels[k], folder, images),
+        rows.append((images.names[k], true_class(images.labels[k], folder, images),
                      class_name(best, folder, images), f"{before - since}",
                      "differs" if frame["difference"] else "bit-exact"))
     widths = [max(map(len, column)) for column in zip(*rows)]
@@ -98,9 +98,18 @@ def fitted(images, side, exactly):
 def class_name(index, folder, images):
     """Name of a class: the network's, or the data set's where the network's are made up."""
     names = folder.package.class_names
-    if index is None or names[0] == "class 0" and index < len(images.class_names):
-        return "-" if index is None else images.class_names[index]
+    if names[0] == "class 0" and index < len(images.class_names):
+        return images.class_names[index]
     return names[index] if index < len(names) else f"class {index}"
+
+
+def true_class(label, folder, images):
+    """Name of an image's class: the data set's, or the network's where the data set names none;
+    a network of other classes is shown such images, too."""
+    if label is None:
+        return "-"
+    named = label < len(images.class_names)
+    return images.class_names[label] if named else class_name(label, folder, images)
 
 
 def main(arguments=None):

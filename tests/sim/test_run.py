@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from gen.network import Network
+from gen.plan import Plan
 from gen.report import measure
 from sim import run, simulation
 from sim.folder import Folder
@@ -85,9 +87,20 @@ def test_a_turned_head_weight_is_found_in_the_scores(compiled, tmp_path, capfd):
 def test_labels_beyond_the_networks_classes_are_told(built):
     folder, images = Folder.load(built), sample().first(3)
     unnamed = Images(images.pixels, (None, 3, 12), images.names)
-    assert [run.class_name(k, folder, images) for k in (5, None)] == ["dog", "-"]
-    assert [run.class_name(k, folder, unnamed) for k in unnamed.labels] == [
+    assert run.class_name(5, folder, images) == "dog"
+    assert [run.true_class(k, folder, images) for k in (5, None)] == ["dog", "-"]
+    assert [run.true_class(k, folder, unnamed) for k in unnamed.labels] == [
         "-", "class 3", "class 12"]
+
+
+def test_a_network_of_other_classes_does_not_name_the_true_ones(built):
+    """As many classes, of which three have pictures."""
+    folder, images = Folder.load(built), sample().first(3)
+    names = ("ant", "bee", "owl", *(f"spare {j}" for j in range(3, 10)))
+    package = replace(folder.package, class_names=names)
+    other = replace(folder, plan=Plan(package, folder.plan.lanes, folder.plan.device))
+    assert run.class_name(1, other, images) == "bee"
+    assert [run.true_class(k, other, images) for k in (1, 5)] == ["automobile", "dog"]
 
 
 def test_real_pictures_from_files(built, tmp_path, capfd):
