@@ -17,7 +17,7 @@ def add_resize(parser):
 
 
 def read(path, side=None):
-    """uint8[3, h, w] red, green and blue of the file at ``path``, whatever Pillow opens.
+    """uint8[3, h, w] red, green and blue of the file at ``path``, whatever Pillow opens, upright.
 
     With ``side`` it's resized to so many pixels in height and width: each of them is the mean of
     the area that it covers.
@@ -27,10 +27,10 @@ def read(path, side=None):
     PictureError
         There's no such file, or it can't be read as an image.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
     try:
         with Image.open(path) as picture:
-            picture = picture.convert("RGB")
+            picture = ImageOps.exif_transpose(picture).convert("RGB")
             if side:
                 picture = picture.resize((side, side), Image.Resampling.BOX)
             return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))

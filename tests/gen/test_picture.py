@@ -18,6 +18,15 @@ def test_pictures_of_every_mode_are_read_as_rgb(tmp_path, mode):
     assert (picture == 51).all()
 
 
+def test_a_photo_from_a_turned_camera_is_upright(tmp_path):
+    photo = Image.fromarray(PIXELS)
+    exif = photo.getexif()
+    exif[0x0112] = 6            # orientation: turn by a quarter, clockwise
+    photo.save(tmp_path / "x.png", exif=exif)
+    upright = np.rot90(PIXELS, -1)
+    assert (read(tmp_path / "x.png") == upright.transpose(2, 0, 1)).all()
+
+
 @pytest.mark.parametrize("down, across", [(1, 1), (2, 2), (3, 4)])
 def test_a_resized_picture_has_the_means_of_areas(tmp_path, down, across):
     large = PIXELS.astype(int).repeat(down, 0).repeat(across, 1)
