@@ -141,18 +141,22 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
     while t < 1 and (stop_after is None or course.epoch < first + stop_after):
         began = course.seconds
         sums = _epoch(learner, batches, course, _bar(range(len(batches)), course, processes))
-        course.epoch += 1
-        t = course.fraction()
         loss, right, count = processes.total(*sums)
-        small = replace(test, pixels=shrink(test.pixels, batches.side)) if batches.side else test
+        # The clock may run out while an epoch is measured: then that one's figure becomes exact.
+        last = None if count or not course.history else course.history.pop()
+        course.epoch += last is None
+        t = course.fraction()
+        side = last["side"] if last else batches.side
+        small = replace(test, pixels=shrink(test.pixels, side)) if side else test
         # The last figure is exact; exact ones of a wide net would take a good part of each epoch.
         with nullcontext() if t >= 1 else learner.mixed:
             hits, = processes.total(accuracy(learner.model, small, ours=batches.share))
         seconds = course.seconds
         course.history.append({
-            "epoch": course.epoch, "seen": course.seen, "side": batches.side,
-            "seconds": round(seconds, 1), "loss": round(loss / max(count, 1), 4),
-            "train": round(right / max(count, 1), 4), "test": hits / len(test)})
+            **(last or {"epoch": course.epoch, "seen": course.seen, "side": side,
+                        "loss": round(loss / max(count, 1), 4),
+                        "train": round(right / max(count, 1), 4)}),
+            "seconds": round(seconds, 1), "test": hits / len(test)})
         if processes.rank == 0:
             state = {**about, "model": learner.model.state_dict(),
                      "optimiser": learner.optimiser.state_dict(), "epoch": course.epoch,

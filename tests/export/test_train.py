@@ -113,6 +113,25 @@ def test_the_clock_ends_a_run(data, tmp_path):
     assert state["optimiser"]["param_groups"][0]["lr"] < 0.02 * 0.1
 
 
+def test_a_clock_that_runs_out_while_an_epoch_is_measured_adds_none(data, tmp_path, monkeypatch):
+    """But its test accuracy, which was measured in bfloat16, becomes the exact one."""
+    now, measure, seen = [0.0], training.accuracy, []
+
+    def slow(*arguments, **more):
+        now[0] += 40
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return measure(*arguments, **more)
+    monkeypatch.setattr(training.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(training, "accuracy", slow)
+    assert train(data, tmp_path / "run.pt", "--minutes", 1, "--amp", "bf16") == 0
+    state = restore(tmp_path / "run.pt")
+    assert state["finished"] and seen == [True, True, False]
+    assert [row["epoch"] for row in state["history"]] == [1, 2] and state["epoch"] == 2
+    assert [row["seen"] for row in state["history"]] == [60, 120]
+    assert state["history"][-1]["seconds"] == 120 and state["history"][-1]["loss"] > 0
+    assert pack(state, load(data)[1]).accuracy == state["history"][-1]["test"]
+
+
 def test_bfloat16_trains_and_evaluates_in_float32(data, tmp_path):
     assert train(data, tmp_path / "run.pt", "--epochs", 2, "--amp", "bf16") == 0
     state = restore(tmp_path / "run.pt")
