@@ -18,6 +18,7 @@ HEAD = "signs.head.latent"  # the tensor that scores classes
 
 # What the command line decides of a run's network; data and calibration decide the rest.
 NETWORK_OPTIONS = "depth", "width", "act_bits", "act_frac", "res_bits", "res_frac"
+# Fractions whose default follows the bits.
 FRACTION = {"act_bits": "act_frac", "res_bits": "res_frac"}
 
 
@@ -30,7 +31,7 @@ class Beginning:
     network : gen.network.Network
         With its shifts.
     weights : dict, optional
-        Tensors of its model; those that it lacks begin new.
+        Tensors of its model; the head's begins new where it's missing.
     before : sequence of dict
         The runs that its weights went through before this one.
     start : str, optional
@@ -130,7 +131,9 @@ def check_start(path, state, start):
     if state.get("start"):
         same = parent is not None and state["start"] == digest(parent)
     else:  # it's from before identities were kept, or began with nothing: its history tells
-        same = state.get("before", []) == (lineage(parent) if parent else [])
+        before, ours = state.get("before", []), lineage(parent) if parent else []
+        same = len(before) == len(ours) and all(    # what runs tell of themselves has become more
+            old.items() <= run.items() for old, run in zip(before, ours))
     if not same:
         raise TrainError(f"{path}: didn't begin with {start or 'new weights'}; name another --out")
 

@@ -7,6 +7,7 @@ from textwrap import fill
 
 from gen.network import Network
 
+from .data import spare_names
 from .recipe import Recipe
 
 __all__ = ["card"]
@@ -21,7 +22,7 @@ def _command(recipe, network, class_names, out, start=None, teachers=()):
         words += [f"--depth {network.depth}", f"--width {network.width}",
                   f"--act-bits {network.act_bits}", f"--act-frac {network.act_frac}",
                   f"--res-bits {network.res_bits}", f"--res-frac {network.res_frac}"]
-        if class_names and class_names[-1] == f"spare {network.classes - 1}":
+        if class_names and class_names[-1] in spare_names(0, network.classes):
             words.append(f"--classes {network.classes}")
     if start:
         words.append(f"--start-from {start}.pt")

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from gen import picture
 
-__all__ = ["DataError", "Images", "augment", "check_images", "load", "same_classes", "shrink"]
+__all__ = ["DataError", "Images", "augment", "check_images", "load", "same_classes", "shrink",
+           "spare_names"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp"}
 SIDE = 32  # of both CIFAR sets, in pixels
@@ -65,12 +66,12 @@ class Images:
         there = len(self.class_names)
         if count < there:
             raise DataError(f"Classes must be at least the {there} of the data set, not {count}")
-        return replace(self, class_names=tuple(self.class_names) + _spare(there, count))
+        return replace(self, class_names=tuple(self.class_names) + spare_names(there, count))
 
     def for_net(self, class_names):
         """These images for a net of ``class_names``, with the spare ones of those."""
         there, count = len(self.class_names), len(class_names)
-        if count > there and tuple(class_names[there:]) == _spare(there, count):
+        if count > there and tuple(class_names[there:]) == spare_names(there, count):
             return self.of_classes(count)
         return self
 
@@ -120,7 +121,7 @@ def check_images(images, side, class_names, whose):
     """
     ours, theirs = tuple(images.class_names), tuple(class_names)
     if len(ours) != len(theirs):
-        spare = theirs[len(ours):] == _spare(len(ours), len(theirs)) != ()
+        spare = images.for_net(theirs) is not images
         raise DataError(f"{whose}: tells {len(theirs)} classes apart, and the data set has "
                         f"{len(ours)}; give the data set that it was trained for"
                         + f" and --classes {len(theirs)}" * spare)
@@ -140,7 +141,8 @@ def same_classes(ours, theirs):
     return ours == theirs or len(ours) == len(theirs) and _unnamed(len(ours)) in (ours, theirs)
 
 
-def _spare(first, count):
+def spare_names(first, count):
+    """What spare classes are called, from number ``first`` of ``count`` on."""
     return tuple(f"spare {j}" for j in range(first, count))
 
 

@@ -174,7 +174,7 @@ def _learner(beginning, recipe, processes, teachers):
     torch.manual_seed(recipe.seed)
     model = model_as(beginning.network, recipe.variant).to(processes.device)
     if beginning.weights:
-        model.load_state_dict(model.state_dict() | beginning.weights)
+        model.load_state_dict({HEAD: model.state_dict()[HEAD], **beginning.weights})
     if not beginning.state:
         add_noise(model, recipe.noise)
     learner = Learner(model, recipe, processes.size, teachers)
