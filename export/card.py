@@ -18,7 +18,9 @@ SHOWN = 12  # rows of a run's table
 def _command(recipe, network, class_names, out, start=None, teachers=()):
     """The command line of a run."""
     words = ["python -m export train --data DIR", f"--out {out}.pt"]
-    if network is not None:
+    if recipe.get("net") == "plain":
+        words.append(f"--width {network.width}")
+    elif network is not None:
         words += [f"--depth {network.depth}", f"--width {network.width}",
                   f"--act-bits {network.act_bits}", f"--act-frac {network.act_frac}",
                   f"--res-bits {network.res_bits}", f"--res-frac {network.res_frac}"]
@@ -62,8 +64,10 @@ def _run(title, run, *files):
     """Parts of a card on one run; ``files``: what :func:`_command` names."""
     network = Network.from_dict(run["network"]) if run.get("network") else None
     names, last = run.get("class_names"), run["history"][-1]
+    name = network and (f"plain net of width {network.width}"
+                        if run["recipe"].get("net") == "plain" else network.name)
     return [
-        f"### {title} ({network.name})" if network else f"### {title}",
+        f"### {title} ({name})" if name else f"### {title}",
         f"{last['epoch']} epochs, {last['seen']:,} images, {last['seconds'] / 60:.0f} minutes.",
         f"```\n{_command(run['recipe'], network, names, *files)}\n```",
         _table(run["history"])]

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from .distil import distillation_loss
 from .model import WRN, filter_means
 from .passes import compiled
+from .plain import PlainNet
+from .plain import optimiser as plain_optimiser
 
 __all__ = ["Learner", "add_noise"]
 
@@ -39,10 +41,8 @@ class Learner:
 
     def __init__(self, model, recipe, processes=1, teachers=()):
         self.model, self.recipe, self.teachers = model, recipe, teachers
-        device = model.log_scale.device
-        self.optimiser = torch.optim.Adam([
-            {"params": [sign.latent for sign in model.signs.values()], "peak": recipe.rate},
-            {"params": [model.log_scale], "peak": recipe.scale_rate}], lr=0.0, fused=True)
+        device = next(model.parameters()).device
+        self.optimiser = _optimiser(model, recipe)
         if recipe.compile:
             passes = compiled(device)
             for net in (model, *(teacher.model for teacher in teachers)):
@@ -77,6 +77,15 @@ class Learner:
         if recipe.normalise:
             _normalise(self.model)
         return loss.item(), (logits.argmax(1) == y).sum().item()
+
+
+def _optimiser(model, recipe):
+    """Each of its groups has its rate at the peak under ``"peak"``."""
+    if isinstance(model, PlainNet):
+        return plain_optimiser(model, recipe.rate, recipe.batch)
+    return torch.optim.Adam([
+        {"params": [sign.latent for sign in model.signs.values()], "peak": recipe.rate},
+        {"params": [model.log_scale], "peak": recipe.scale_rate}], lr=0.0, fused=True)
 
 
 @torch.no_grad()

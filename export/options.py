@@ -6,7 +6,7 @@ from pathlib import Path
 from gen.cli import count
 from gen.network import ACT_BITS
 
-from .paper import ACTS, NORMS, SCALES, WEIGHT_BITS
+from .paper import ACTS, NETS, NORMS, SCALES, WEIGHT_BITS
 from .recipe import Recipe
 
 __all__ = ["parser"]
@@ -119,6 +119,10 @@ def parser():
         p.add_argument(f"--{name}", type=type(value), choices=known, default=value,
                        help="for comparison with the paper; only the default can be packed "
                             "(%(default)s)")
+    p.add_argument("--net", choices=NETS, default=default.net,
+                   help="plain: a floating-point net of another shape that learns in minutes, as "
+                        "a teacher; --width 4 gives it 64 and 256 channels, and --rate is SGD's, "
+                        "some 1.5 for a --batch of 1024 (%(default)s)")
     p.add_argument("--floats", action="store_true",
                    help="floating-point activations, for comparison; can't be packed")
     _add_machine(p)

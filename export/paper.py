@@ -1,5 +1,6 @@
 """The nets of the paper that the hardware doesn't run, for comparison: batch normalisation, other
-activation functions, 32-bit weights, exact scales; floating-point activations throughout.
+activation functions, 32-bit weights, exact scales; floating-point activations throughout. And how
+any net that is trained here differs from the hardware's.
 
 Source: McDonnell et al. 2019, arXiv 1907.06916 (figures 2, 4 and 5), and its authors' code.
 """
@@ -14,9 +15,12 @@ from torch.nn import functional as F
 from gen.network import PIXEL_ZERO
 
 from .model import WRN, SignWeights
+from .plain import PlainNet
 
-__all__ = ["ACTS", "NORMS", "OURS", "SCALES", "WEIGHT_BITS", "PaperNet", "Variant", "model_as"]
+__all__ = ["ACTS", "NETS", "NORMS", "OURS", "SCALES", "WEIGHT_BITS", "PaperNet", "Variant",
+           "model_as"]
 
+NETS = ("wrn", "plain")
 NORMS = ("none", "bn", "final-bn", "mean-only-bn")
 ACTS = {"srelu": lambda x: x.clamp(min=-1), "relu": F.relu, "elu": F.elu}
 WEIGHT_BITS = (1, 32)
@@ -25,7 +29,7 @@ SCALES = ("fitted", "he", "he-power-of-two")
 
 @dataclass(frozen=True)
 class Variant:
-    """What distinguishes the paper's nets.
+    """What distinguishes the nets that are trained here.
 
     Parameters
     ----------
@@ -44,6 +48,9 @@ class Variant:
         the nearest power of two.
     floats : bool
         Floating-point activations in the net that is otherwise ours; the paper's have no others.
+    net : str
+        ``"wrn"``, or ``"plain"``, :class:`export.plain.PlainNet`, to which none of the others
+        applies.
     """
 
     norm: str = "none"
@@ -51,15 +58,21 @@ class Variant:
     weight_bits: int = 1
     scale: str = "fitted"
     floats: bool = False
+    net: str = "wrn"
 
     def __post_init__(self):
         for name, known in (("norm", NORMS), ("act", tuple(ACTS)), ("weight_bits", WEIGHT_BITS),
-                            ("scale", SCALES)):
+                            ("scale", SCALES), ("net", NETS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name.replace('_', ' ').capitalize()} must be one of "
                                  f"{', '.join(map(str, known))}, not {getattr(self, name)}")
+        if self.net == "plain" and replace(self, net="wrn") != OURS:
+            raise ValueError("A plain net has its own norm, act, weight bits and scale; leave "
+                             "those out")
 
     def __str__(self):
+        if self.net == "plain":
+            return "six convolutions and no skips"
         text = f"norm {self.norm}, act {self.act}, {self.weight_bits}-bit weights"
         if self.scale != "fitted":
             text += f", scale {self.scale}"
@@ -75,7 +88,9 @@ OURS = Variant()
 
 
 def model_as(network, variant):
-    """The PyTorch model of ``network``'s geometry as ``variant``."""
+    """The PyTorch model of ``network``'s geometry, or its width, as ``variant``."""
+    if variant.net == "plain":
+        return PlainNet(network)
     return WRN(network, variant.floats) if variant.ours else PaperNet(network, variant)
 
 

@@ -45,7 +45,8 @@ class Recipe:
         Images per optimiser step, all processes together.
     rate : float
         Adam's learning rate for the latents at its peak, after ``warmup`` (a fraction of the run);
-        from there it falls to zero as half a cosine.
+        from there it falls to zero as half a cosine. Of a plain net that of SGD
+        (:func:`export.plain.optimiser`).
     scale_rate : float
         The same for the logits' scale.
     smoothing : float
@@ -78,7 +79,7 @@ class Recipe:
     compile : bool
         Compile the signs and what lies between the convolutions
         (:func:`export.passes.compiled`).
-    norm, act, weight_bits, scale, floats
+    norm, act, weight_bits, scale, floats, net
         See :class:`export.paper.Variant`: any but the defaults is a net for comparison.
     """
 
@@ -106,6 +107,7 @@ class Recipe:
     weight_bits: int = OURS.weight_bits
     scale: str = OURS.scale
     floats: bool = OURS.floats
+    net: str = OURS.net
 
     def __post_init__(self):
         if (self.epochs is None) == (self.minutes is None):
@@ -130,6 +132,8 @@ class Recipe:
         if self.compile and self.variant != OURS:
             raise TrainError(f"Only a net with {OURS} is compiled, not {self.variant}; leave "
                              f"--compile out")
+        if self.normalise and self.net == "plain":
+            raise TrainError("A plain net's weights are no latents; leave --normalise out")
 
     @property
     def variant(self):

@@ -22,11 +22,13 @@ from .distil import load_teachers
 from .learner import Learner, add_noise
 from .paper import model_as
 from .paths import check_out
+from .plain import LEAST_SIDE, PlainNet
 from .processes import Processes, check_batch
 from .recipe import TrainError
 
 __all__ = ["accuracy", "finished", "train"]
 
+FITTED = 5000  # training images whose patches a plain net whitens
 NO_BF16 = "DEFAULT", "AVX2"  # processors as PyTorch names them, without instructions for bfloat16
 
 
@@ -121,15 +123,18 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
     if recipe.batch > len(images):
         raise TrainError(f"Batch must be at most the {len(images)} training images, "
                          f"not {recipe.batch}")
+    least = min([images.side, *(side for side, _ in recipe.sides)])
+    if recipe.net == "plain" and least < LEAST_SIDE:
+        raise TrainError(f"A plain net needs images of at least {LEAST_SIDE} pixels, not {least}")
     network = replace(network, side=images.side, classes=len(images.class_names))
     taught_by = load_teachers(teachers, recipe, images, device)
     about_teachers = [teacher.about for teacher in taught_by]
     beginning = begin(out, network, recipe, images, test, resume, start, about_teachers)
-    learner = _learner(beginning, recipe, processes, taught_by)
+    learner = _learner(beginning, recipe, processes, taught_by, images)
     if (recipe.amp == "bf16" and device.type == "cpu" and processes.rank == 0
             and torch.backends.cpu.get_cpu_capability() in NO_BF16):
         log("this processor has no instructions for bfloat16: --amp off is some ten times faster")
-    if beginning.weights and HEAD not in beginning.weights and processes.rank == 0:
+    if start and HEAD not in beginning.weights and processes.rank == 0:
         log(f"{start}: was trained for other classes, so the head begins anew")
     about = {"format": "signstream-checkpoint", "network": beginning.network.to_dict(),
              "recipe": recipe.settings, "class_names": list(images.class_names),
@@ -169,12 +174,16 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
     return state if processes.rank == 0 else None
 
 
-def _learner(beginning, recipe, processes, teachers):
+def _learner(beginning, recipe, processes, teachers, images):
     """The :class:`.learner.Learner` at the beginning, or at where its run goes on."""
     torch.manual_seed(recipe.seed)
     model = model_as(beginning.network, recipe.variant).to(processes.device)
     if beginning.weights:
-        model.load_state_dict({HEAD: model.state_dict()[HEAD], **beginning.weights})
+        tensors = model.state_dict()
+        new = {HEAD: tensors[HEAD]} if HEAD in tensors else {}
+        model.load_state_dict(new | beginning.weights)
+    elif isinstance(model, PlainNet):
+        model.fit(images.pixels[::-(-len(images) // FITTED)])  # folders are in order of class
     if not beginning.state:
         add_noise(model, recipe.noise)
     learner = Learner(model, recipe, processes.size, teachers)
