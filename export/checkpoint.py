@@ -58,12 +58,15 @@ def _short(latent):
 
 
 def keep(state, path):
-    """Write the checkpoint ``state`` as one that another run can start from: latents in bfloat16
-    and no optimiser, a sixth of the size. Its weights are the same ones."""
-    latents = {name: _short(value) if name.endswith(".latent") else value
-               for name, value in state["model"].items()}
+    """Write the checkpoint ``state`` as one that another run can start or learn from: latents in
+    bfloat16 and no optimiser, a sixth of the size. Weights of one bit are the same ones; those of
+    32 are rounded."""
+    signs = variant_of(state).weight_bits == 1
+    tensors = {name: value if value.dim() < 2
+               else _short(value) if signs and name.endswith(".latent")
+               else value.to(torch.bfloat16) for name, value in state["model"].items()}
     rest = {name: value for name, value in state.items() if name != "optimiser"}
-    save(path, {**rest, "model": latents})
+    save(path, {**rest, "model": tensors})
 
 
 def digest(state):

@@ -55,7 +55,8 @@ def test_a_plain_net_learns_and_teaches(data, plain, tmp_path, capsys):
     assert state["history"][-1]["test"] == 1
     model = model_as(*described(plain)).eval()
     model.load_state_dict(state["model"])
-    test = load(data)[1]
+    images, test = load(data)
+    assert torch.equal(model.whiten.weight, whitening(images.pixels))
     assert (model(test.pixels).argmax(1) == test.labels).all()
 
     out, package = tmp_path / "ours.pt", tmp_path / "ours.safetensors"
@@ -66,6 +67,22 @@ def test_a_plain_net_learns_and_teaches(data, plain, tmp_path, capsys):
     assert main(["card", str(out), str(package), "--about", str(tmp_path / "about")]) == 0
     text = capsys.readouterr().out
     assert "### Teacher 1a (plain net of width 1)" in text and "--net plain" in text
+
+
+@pytest.mark.parametrize("more", [PLAIN, ("--weight-bits", 32, "--act", "elu", "--epochs", 1)],
+                         ids=["plain", "32 bits"])
+def test_kept_nets_of_32_bit_weights_say_what_they_did(data, more, tmp_path):
+    whole, small = tmp_path / "whole.pt", tmp_path / "small.pt"
+    assert train(data, whole, "--epochs", 3, *more) == 0
+    assert main(["keep", str(whole), "--out", str(small)]) == 0
+    assert small.stat().st_size < whole.stat().st_size / 2
+    pixels, logits = load(data)[1].pixels, []
+    for path in (whole, small):
+        model = model_as(*described(path)).eval()
+        model.load_state_dict(restore(path)["model"])
+        with torch.no_grad():
+            logits.append(model(pixels))
+    assert (logits[0] - logits[1]).abs().max() < 0.05 * logits[0].abs().max()
 
 
 def test_a_plain_run_resumes_exactly(data, tmp_path):
