@@ -74,6 +74,8 @@ class Learner:
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
+        if isinstance(self.model, PlainNet):
+            self.optimiser.look_ahead(t)
         if recipe.normalise:
             _normalise(self.model)
         return loss.item(), (logits.argmax(1) == y).sum().item()

@@ -8,7 +8,16 @@ from export.__main__ import main  # noqa: E402
 from export.checkpoint import restore  # noqa: E402
 from export.data import load  # noqa: E402
 from export.paper import Variant, model_as  # noqa: E402
-from export.plain import DECAY, OFFSETS, PlainNet, optimiser, whitening  # noqa: E402
+from export.plain import (  # noqa: E402
+    AVERAGED,
+    DECAY,
+    OFFSETS,
+    SHARE,
+    PlainNet,
+    SlowSGD,
+    optimiser,
+    whitening,
+)
 from gen.network import Network  # noqa: E402
 from tests.export.runs import assert_same, described, train  # noqa: E402
 
@@ -48,6 +57,22 @@ def test_a_step_takes_the_same_off_all_weights_whatever_their_rate():
     assert {p.shape for p in groups[1]["params"]} == {(16,), (64,)}
     learned = sum(p.requires_grad for p in net.parameters())
     assert sum(len(group["params"]) for group in groups) == learned == 6 + 6 + 1 + 1
+
+
+def test_weights_go_back_to_their_average():
+    """Constant gradients of one: a step takes the rate off."""
+    p = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    sgd = SlowSGD([p], lr=1.0)
+    p.grad = torch.ones_like(p)
+    slow = -1.0  # the first step's, which the average begins with
+    for step in range(1, 2 * AVERAGED + 1):
+        before, t = p[0].item(), step / 20
+        sgd.step()
+        sgd.look_ahead(t)
+        wanted = before - 1
+        if step % AVERAGED == 0:
+            slow = wanted = slow + (1 - SHARE * t ** 3) * (wanted - slow)
+        assert p.tolist() == [pytest.approx(wanted, abs=1e-12)] * 3
 
 
 def test_a_plain_net_learns_and_teaches(data, plain, tmp_path, capsys):
