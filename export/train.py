@@ -28,7 +28,6 @@ from .recipe import TrainError
 
 __all__ = ["accuracy", "finished", "train"]
 
-FITTED = 5000  # training images whose patches a plain net whitens
 NO_BF16 = "DEFAULT", "AVX2"  # processors as PyTorch names them, without instructions for bfloat16
 
 
@@ -134,7 +133,7 @@ def train(network, recipe, images, test, out, device="cpu", resume=False, stop_a
     if (recipe.amp == "bf16" and device.type == "cpu" and processes.rank == 0
             and torch.backends.cpu.get_cpu_capability() in NO_BF16):
         log("this processor has no instructions for bfloat16: --amp off is some ten times faster")
-    if start and HEAD not in beginning.weights and processes.rank == 0:
+    if start and not resume and HEAD not in beginning.weights and processes.rank == 0:
         log(f"{start}: was trained for other classes, so the head begins anew")
     about = {"format": "signstream-checkpoint", "network": beginning.network.to_dict(),
              "recipe": recipe.settings, "class_names": list(images.class_names),
@@ -183,7 +182,7 @@ def _learner(beginning, recipe, processes, teachers, images):
         new = {HEAD: tensors[HEAD]} if HEAD in tensors else {}
         model.load_state_dict(new | beginning.weights)
     elif isinstance(model, PlainNet):
-        model.fit(images.pixels[::-(-len(images) // FITTED)])  # folders are in order of class
+        model.fit(images.pixels)
     if not beginning.state:
         add_noise(model, recipe.noise)
     learner = Learner(model, recipe, processes.size, teachers)
